@@ -1,0 +1,1 @@
+//! Hearth's Kubernetes API: ServedModel and Worker.

@@ -1,0 +1,1 @@
+//! Hearth's controller and gateway.

@@ -1,0 +1,2 @@
+//! Hearth's controller and gateway.
+fn main() {}

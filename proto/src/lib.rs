@@ -1,0 +1,40 @@
+//! Hearth's wire formats: generated code for every `.proto` file under `hearth/`.
+//!
+//! The code in `gen/` is committed. `cargo test -p hearth-proto` fails when it is
+//! stale; run it with `HEARTH_UPDATE=1` to write it anew.
+
+/// What clients speak.
+pub mod inference {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+        include!("gen/hearth.inference.v1.rs");
+    }
+}
+/// Controller to worker.
+pub mod worker {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+        include!("gen/hearth.worker.v1.rs");
+    }
+}
+/// Worker to its engine processes.
+pub mod engine {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+        include!("gen/hearth.engine.v1.rs");
+    }
+}
+/// Gateway to controller.
+pub mod control {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+        include!("gen/hearth.control.v1.rs");
+    }
+}
+
+/// All packages as a serialized `FileDescriptorSet`, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -1,0 +1,1 @@
+//! Mutual TLS between Hearth's processes: identities, live certificates, dialling and serving.

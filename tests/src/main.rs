@@ -1,0 +1,2 @@
+//! End-to-end suites against a real cluster.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Model files: headers, architectures, and the memory that a model needs.

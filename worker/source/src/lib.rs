@@ -1,0 +1,1 @@
+//! Where model files come from: URIs, resolution, headers by range, verified downloads.

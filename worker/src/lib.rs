@@ -1,0 +1,1 @@
+//! The process that serves models on one machine.

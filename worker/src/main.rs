@@ -1,0 +1,2 @@
+//! The process that serves models on one machine.
+fn main() {}
