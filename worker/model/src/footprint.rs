@@ -1,0 +1,383 @@
+//! The memory that a replica takes on a device, part by part.
+//!
+//! A planner calls this before anything is loaded, an engine allocates by it,
+//! and a test compares the two. Everything is bytes in `u64`, with checked
+//! arithmetic: numbers come from files.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Dims;
+
+/// Tokens that prefill takes through the layers at a time.
+pub const PREFILL_CHUNK: u32 = 128;
+
+/// [`max_context`] answers in multiples of this.
+pub const CONTEXT_STEP: u32 = 256;
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(non_camel_case_types)]
+pub enum KvType {
+    /// 16-bit floats: 2 bytes an element.
+    #[default]
+    F16,
+    /// 8 bits and a 16-bit scale a block of 32 elements: 34 bytes a block. A
+    /// head's vector is whole blocks, the last one padded.
+    Q8_0,
+}
+
+impl KvType {
+    /// Bytes of one vector of `elements` elements.
+    #[must_use]
+    pub const fn bytes(self, elements: u32) -> u64 {
+        match self {
+            Self::F16 => elements as u64 * 2,
+            Self::Q8_0 => (elements as u64).div_ceil(32) * 34,
+        }
+    }
+}
+
+/// How the weights lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WeightStorage {
+    /// Every tensor dequantized to 32-bit floats; a head tied to the token
+    /// embedding is kept once. The reference engine.
+    F32,
+    /// As in the file.
+    Packed,
+}
+
+/// What is asked of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shape {
+    /// Tokens a sequence may hold.
+    pub context_tokens: u32,
+    /// Sequences whose KV cache is reserved.
+    pub sequences: u32,
+    /// How keys and values are kept.
+    pub kv_type: KvType,
+}
+
+/// What kind of device runs the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum DeviceKind {
+    Cpu,
+    Cuda,
+    Metal,
+    Vulkan,
+}
+
+/// What a replica takes beside its tensors: vocabulary, merges, template,
+/// node lists, allocator slack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// Bytes a replica.
+    pub fixed: u64,
+    /// Bytes a token of the vocabulary.
+    pub per_vocabulary_token: u64,
+}
+
+/// [`Overhead`] by kind of device. A device's context is the device's cost, not
+/// a replica's: the worker measures it as part of what is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overheads {
+    /// On the CPU: the tokenizer shares the device's memory.
+    pub cpu: Overhead,
+    /// On an NVIDIA GPU: loaded kernels and the allocator's rounding.
+    pub cuda: Overhead,
+    /// On Apple silicon, where the tokenizer shares the device's memory too.
+    pub metal: Overhead,
+    /// Through Vulkan.
+    pub vulkan: Overhead,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Overheads {
+    /// The values in use until a device's own are measured. A token of a
+    /// byte-pair vocabulary costs about 300 bytes in the tokenizer's maps and
+    /// 150 in the merge table, rounded up.
+    pub const DEFAULT: Self = Self {
+        cpu: Overhead { fixed: 8 * MIB, per_vocabulary_token: 512 },
+        cuda: Overhead { fixed: 64 * MIB, per_vocabulary_token: 0 },
+        metal: Overhead { fixed: 64 * MIB, per_vocabulary_token: 512 },
+        vulkan: Overhead { fixed: 64 * MIB, per_vocabulary_token: 0 },
+    };
+
+    /// The overhead on a kind of device.
+    #[must_use]
+    pub const fn of(&self, kind: DeviceKind) -> &Overhead {
+        match kind {
+            DeviceKind::Cpu => &self.cpu,
+            DeviceKind::Cuda => &self.cuda,
+            DeviceKind::Metal => &self.metal,
+            DeviceKind::Vulkan => &self.vulkan,
+        }
+    }
+}
+
+impl Default for Overheads {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Bytes on the device, part by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Footprint {
+    /// The model's tensors.
+    pub weights: u64,
+    /// The KV cache of all sequences at full context.
+    pub kv: u64,
+    /// Scratch of a step. See [`Activations`].
+    pub activations: u64,
+    /// What is not tensors. See [`Overhead`].
+    pub overhead: u64,
+}
+
+impl Footprint {
+    /// The sum of the parts. [`footprint`] has checked that it fits.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.weights
+            .saturating_add(self.kv)
+            .saturating_add(self.activations)
+            .saturating_add(self.overhead)
+    }
+}
+
+/// The scratch of the reference engine: what a step holds at its widest, with
+/// `chunk = min(PREFILL_CHUNK, context)` rows of one sequence, all in `f32`.
+/// The engine allocates by these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activations {
+    /// The residual stream and its normalised copy: `2 · chunk · embedding`.
+    pub residual: u64,
+    /// Queries, new keys and values, attention output:
+    /// `chunk · (heads · (d_k + d_v) + kv_heads · (d_k + d_v))`.
+    pub qkv: u64,
+    /// Attention scores and their softmax: `2 · heads · chunk · context`.
+    pub scores: u64,
+    /// Keys and values of one layer of one sequence, widened to `f32`:
+    /// `context · kv_heads · (d_k + d_v)`.
+    pub kv_rows: u64,
+    /// Gate and up: `2 · chunk · ffn`.
+    pub ffn: u64,
+    /// One row of logits a sequence: `sequences · vocabulary`.
+    pub logits: u64,
+}
+
+impl Activations {
+    /// The scratch for a model and shape.
+    ///
+    /// # Errors
+    /// A part does not fit 64 bits.
+    pub fn of(dims: &Dims, shape: &Shape) -> Result<Self, FootprintError> {
+        const F32: u64 = 4;
+        let chunk = u64::from(shape.context_tokens.min(PREFILL_CHUNK));
+        let context = u64::from(shape.context_tokens);
+        let heads = u64::from(dims.heads);
+        let kv_heads = u64::from(dims.kv_heads);
+        let head = u64::from(dims.head_dim_k) + u64::from(dims.head_dim_v);
+        let part = |factors: &[u64]| product("activations", factors);
+        let rows = heads.checked_add(kv_heads).ok_or(FootprintError { part: "activations" })?;
+        Ok(Self {
+            residual: part(&[2, chunk, dims.embedding.into(), F32])?,
+            qkv: part(&[chunk, rows, head, F32])?,
+            scores: part(&[2, heads, chunk, context, F32])?,
+            kv_rows: part(&[context, kv_heads, head, F32])?,
+            ffn: part(&[2, chunk, dims.ffn.into(), F32])?,
+            logits: part(&[shape.sequences.into(), dims.vocab.into(), F32])?,
+        })
+    }
+
+    /// The sum of the parts.
+    ///
+    /// # Errors
+    /// It does not fit 64 bits.
+    pub fn total(&self) -> Result<u64, FootprintError> {
+        let Self { residual, qkv, scores, kv_rows, ffn, logits } = *self;
+        sum("activations", &[residual, qkv, scores, kv_rows, ffn, logits])
+    }
+}
+
+/// A footprint that does not fit 64 bits: the model or the shape is absurd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {part} of this model do not fit 64 bits; use a smaller context or fewer sequences")]
+pub struct FootprintError {
+    /// The part that overflowed.
+    pub part: &'static str,
+}
+
+fn product(part: &'static str, factors: &[u64]) -> Result<u64, FootprintError> {
+    factors.iter().try_fold(1u64, |a, b| a.checked_mul(*b)).ok_or(FootprintError { part })
+}
+
+fn sum(part: &'static str, terms: &[u64]) -> Result<u64, FootprintError> {
+    terms.iter().try_fold(0u64, |a, b| a.checked_add(*b)).ok_or(FootprintError { part })
+}
+
+/// Bytes that one token of one sequence takes in the KV cache, over all layers:
+/// `layers · kv_heads · (bytes(d_k) + bytes(d_v))`.
+///
+/// # Errors
+/// It does not fit 64 bits.
+pub fn kv_bytes_per_token(dims: &Dims, kv_type: KvType) -> Result<u64, FootprintError> {
+    let head = kv_type.bytes(dims.head_dim_k) + kv_type.bytes(dims.head_dim_v);
+    product("KV cache", &[dims.layers.into(), dims.kv_heads.into(), head])
+}
+
+/// What a replica takes on a device.
+///
+/// # Errors
+/// A part, or the sum, does not fit 64 bits.
+pub fn footprint(
+    dims: &Dims,
+    shape: &Shape,
+    storage: WeightStorage,
+    overhead: &Overhead,
+) -> Result<Footprint, FootprintError> {
+    let weights = match storage {
+        WeightStorage::F32 => dims.weights_f32_bytes,
+        WeightStorage::Packed => dims.weights_packed_bytes,
+    };
+    let kv = product(
+        "KV cache",
+        &[kv_bytes_per_token(dims, shape.kv_type)?, shape.context_tokens.into(), shape.sequences.into()],
+    )?;
+    let activations = Activations::of(dims, shape)?.total()?;
+    let vocabulary = product("overhead", &[overhead.per_vocabulary_token, dims.vocab.into()])?;
+    let overhead = sum("overhead", &[overhead.fixed, vocabulary])?;
+    sum("parts", &[weights, kv, activations, overhead])?;
+    Ok(Footprint { weights, kv, activations, overhead })
+}
+
+/// The longest context, from `min` to `max` tokens, whose footprint is at most
+/// `available` bytes: a multiple of [`CONTEXT_STEP`], or `min` or `max`
+/// themselves. `None` if not even `min` fits.
+#[must_use]
+pub fn max_context(
+    dims: &Dims,
+    shape: &Shape,
+    range: std::ops::RangeInclusive<u32>,
+    storage: WeightStorage,
+    overhead: &Overhead,
+    available: u64,
+) -> Option<u32> {
+    let (min, max) = (*range.start(), *range.end());
+    // A footprint that overflows does not fit either.
+    let fits = |context_tokens: u32| {
+        footprint(dims, &Shape { context_tokens, ..*shape }, storage, overhead)
+            .is_ok_and(|f| f.total() <= available)
+    };
+    if min > max || !fits(min) {
+        return None;
+    }
+    if fits(max) {
+        return Some(max);
+    }
+    // Invariant: `low` steps fit or are below `min`, `high` steps do not fit.
+    let (mut low, mut high) = (min / CONTEXT_STEP, max.div_ceil(CONTEXT_STEP));
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fits(middle * CONTEXT_STEP) { low = middle } else { high = middle }
+    }
+    Some((low * CONTEXT_STEP).max(min))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// SmolLM2-135M.
+    const SMOL: Dims = Dims {
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_dim_k: 64,
+        head_dim_v: 64,
+        embedding: 576,
+        ffn: 1536,
+        vocab: 49152,
+        context_length: 8192,
+        weights_f32_bytes: 538_060_032,
+        weights_packed_bytes: 95_000_000,
+    };
+    const CPU: Overhead = Overheads::DEFAULT.cpu;
+
+    fn shape(context_tokens: u32, sequences: u32, kv_type: KvType) -> Shape {
+        Shape { context_tokens, sequences, kv_type }
+    }
+
+    #[test]
+    fn kv_a_token_is_as_published() {
+        assert_eq!(kv_bytes_per_token(&SMOL, KvType::F16), Ok(30 * 3 * 128 * 2));
+        assert_eq!(kv_bytes_per_token(&SMOL, KvType::Q8_0), Ok(30 * 3 * 4 * 34));
+        let llama_8b = Dims { layers: 32, heads: 32, kv_heads: 8, head_dim_k: 128, head_dim_v: 128, ..SMOL };
+        assert_eq!(kv_bytes_per_token(&llama_8b, KvType::F16), Ok(128 << 10));
+    }
+
+    #[test]
+    fn parts_add_up() {
+        let f = footprint(&SMOL, &shape(2048, 4, KvType::F16), WeightStorage::F32, &CPU).unwrap();
+        assert_eq!(f.weights, SMOL.weights_f32_bytes);
+        assert_eq!(f.kv, 23040 * 2048 * 4);
+        assert_eq!(f.overhead, (8 << 20) + 512 * 49152);
+        assert_eq!(f.total(), f.weights + f.kv + f.activations + f.overhead);
+        let a = Activations::of(&SMOL, &shape(2048, 4, KvType::F16)).unwrap();
+        assert_eq!(a.scores, 2 * 9 * 128 * 2048 * 4);
+        assert_eq!(a.logits, 4 * 49152 * 4);
+    }
+
+    #[test]
+    fn absurd_numbers_are_an_error() {
+        let dims = Dims { layers: u32::MAX, kv_heads: u32::MAX, ..SMOL };
+        let error = footprint(&dims, &shape(u32::MAX, 9, KvType::F16), WeightStorage::F32, &CPU).unwrap_err();
+        assert_eq!(error.part, "KV cache");
+    }
+
+    #[test]
+    fn max_context_is_the_edge() {
+        let s = shape(0, 4, KvType::F16);
+        let at = |context_tokens| {
+            footprint(&SMOL, &Shape { context_tokens, ..s }, WeightStorage::F32, &CPU).unwrap().total()
+        };
+        let longest = |bytes, range| max_context(&SMOL, &s, range, WeightStorage::F32, &CPU, bytes);
+        assert_eq!(longest(at(4096), 512..=8192), Some(4096));
+        assert_eq!(longest(at(4096) - 1, 512..=8192), Some(4096 - 256));
+        assert_eq!(longest(u64::MAX, 512..=8000), Some(8000));
+        assert_eq!(longest(at(500), 500..=8192), Some(500));
+        assert_eq!(longest(at(500) - 1, 500..=8192), None);
+        assert_eq!(longest(u64::MAX, 2..=1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn grows_with_context_and_sequences(context in 1u32..100_000, more in 0u32..10_000, seqs in 1u32..16) {
+            for kv_type in [KvType::F16, KvType::Q8_0] {
+                let total = |c, s| footprint(&SMOL, &shape(c, s, kv_type), WeightStorage::F32, &CPU).unwrap().total();
+                prop_assert!(total(context + more, seqs) >= total(context, seqs));
+                prop_assert!(total(context, seqs + 1) > total(context, seqs));
+            }
+        }
+
+        #[test]
+        fn what_max_context_gives_fits_and_more_does_not(bytes in 500_000_000u64..4_000_000_000, min in 1u32..4000) {
+            let s = shape(0, 2, KvType::F16);
+            let at = |context_tokens| {
+                footprint(&SMOL, &Shape { context_tokens, ..s }, WeightStorage::F32, &CPU).unwrap().total()
+            };
+            match max_context(&SMOL, &s, min..=8192, WeightStorage::F32, &CPU, bytes) {
+                None => prop_assert!(at(min) > bytes),
+                Some(c) => {
+                    prop_assert!(c >= min && at(c) <= bytes);
+                    let next = (c / CONTEXT_STEP + 1) * CONTEXT_STEP;
+                    prop_assert!(c == 8192 || at(next) > bytes);
+                }
+            }
+        }
+    }
+}

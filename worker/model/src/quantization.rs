@@ -1,0 +1,1 @@
+//! What people call the mix of types in a file.

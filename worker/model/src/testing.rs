@@ -1,0 +1,1 @@
+//! Small model files for tests.
