@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Everything that must hold at each change: `make test`. Stops at the first failure.
+# Cheap checks come first; the cluster comes last.
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
+cd "$ROOT"
+start=$(now_ms)
+
+"$ROOT/deploy/dev-cluster/setup.sh"
+"$ROOT/deploy/dev-cluster/models.sh"
+export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
+"$ROOT/deploy/cargo-target.sh"
+
+step "Format" cargo fmt --all --check
+step "Absences" tests/absences.sh
+show "Unit and integration tests" cargo test --workspace --exclude hearth-tests --locked --quiet
+step "Clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+tests/deny.sh
+show "Shell scripts" tests/shell.sh
+tests/e2e.sh "${FILTER:-}"
+
+say "All of make test took $(seconds $(($(now_ms) - start)))"

@@ -1,0 +1,48 @@
+//! The cases, in the order in which they run.
+
+mod faults;
+mod files;
+mod gpus;
+mod lifecycle;
+mod requests;
+mod serving;
+mod specs;
+
+use crate::harness::Case;
+
+macro_rules! cases {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        vec![$(Case {
+            name: concat!(stringify!($module), "::", stringify!($case)),
+            run: |ctx| Box::pin($module::$case(ctx)),
+        }),*]
+    };
+}
+
+/// Every case. What ends the installation comes last.
+pub(crate) fn all() -> Vec<Case> {
+    cases![
+        files::cut_download_resumes,
+        serving::apply_ready_generate,
+        serving::request_waits_while_loading,
+        serving::openai_answers,
+        serving::fits_nowhere_says_why,
+        serving::edit_takes_effect,
+        serving::delete_unloads,
+        specs::rejected_by_the_api,
+        specs::context_over_the_models_own,
+        specs::name_clash_oldest_wins,
+        files::broken_files_say_what_is_wrong,
+        requests::bad_requests_name_the_field,
+        requests::deadline_while_loading,
+        requests::client_gone_frees_the_sequence,
+        gpus::taken_by_another_pod,
+        gpus::unhealthy_is_planned_around,
+        faults::controller_restarts,
+        faults::engine_killed,
+        faults::worker_killed_while_controller_is_down,
+        lifecycle::helm_test_passes,
+        lifecycle::upgrade_with_requests_running,
+        lifecycle::uninstall_leaves_what_keep_says,
+    ]
+}
