@@ -12,7 +12,7 @@ export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 PROPTEST_CASES=${PROPTEST_CASES:-100000} show "Property tests, ${PROPTEST_CASES:-100000} cases each" \
   cargo test --locked --quiet --package hearth-model --package hearth-plan --package hearth-api --package hearth-source
 
-version=0.13.1
+version=0.13.2
 tool=$HEARTH_CACHE/tools/cargo-fuzz-$version
 build() {
   CARGO_TARGET_DIR=$1/target cargo install cargo-fuzz --version "$version" --locked --debug --no-track --root "$1"
