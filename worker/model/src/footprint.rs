@@ -140,10 +140,7 @@ impl Footprint {
     /// The sum of the parts. [`footprint`] has checked that it fits.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.weights
-            .saturating_add(self.kv)
-            .saturating_add(self.activations)
-            .saturating_add(self.overhead)
+        self.weights.saturating_add(self.kv).saturating_add(self.activations).saturating_add(self.overhead)
     }
 }
 

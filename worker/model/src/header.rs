@@ -123,7 +123,9 @@ pub enum Problem {
     Overlap { first: String, second: String },
     #[error("tensor {name:?} ends at byte {end}, past the end of the file at byte {file}")]
     PastEnd { name: String, end: u64, file: u64 },
-    #[error("tensor {name:?} takes bytes {found:?} of the data part; its shape and type make {expected} bytes")]
+    #[error(
+        "tensor {name:?} takes bytes {found:?} of the data part; its shape and type make {expected} bytes"
+    )]
     Extent { name: String, found: (u64, u64), expected: u64 },
     #[error("the header is not valid JSON: {message}")]
     Json { message: String },

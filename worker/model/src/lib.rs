@@ -16,14 +16,17 @@ mod dtype;
 pub mod footprint;
 pub mod gguf;
 mod header;
+mod layout;
 mod metadata;
+pub mod prefix;
 pub mod quantization;
 pub mod safetensors;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use arch::{Dims, Model};
+pub use arch::{ArchError, Architecture, Dims, Model, RopePairs, RopeScaling};
 pub use dtype::DType;
 pub use footprint::{Footprint, KvType, Shape, WeightStorage, footprint};
 pub use header::{Format, Header, HeaderError, Problem, ReadError, Tensor};
 pub use metadata::{Array, Metadata, MetadataError, Value};
+pub use prefix::Progress;

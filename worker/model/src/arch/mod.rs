@@ -12,6 +12,9 @@ pub use tokenizer::{TokenType, TokenizerKind, TokenizerSpec};
 
 use crate::{Format, Header, Tensor};
 
+/// Bytes that a `config.json` may have; real ones have a few thousand.
+const MAX_CONFIG_BYTES: usize = 1 << 20;
+
 /// The architectures that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Architecture {
@@ -94,7 +97,8 @@ pub enum RopeScaling {
     /// The frequency of pair `i` is divided by element `i` of this `f32` tensor
     /// of `dims / 2` elements.
     Factors(Tensor),
-    /// The frequencies are divided by the factors of [`RopeScaling::llama3_factors`].
+    /// Low frequencies are divided by `factor`, high ones stay, those between are
+    /// blended; see [`Rope::frequencies`].
     Llama3 {
         /// Divisor of low frequencies.
         factor: f32,
@@ -118,6 +122,30 @@ pub struct Rope {
     pub pairs: RopePairs,
     /// The stretch.
     pub scaling: RopeScaling,
+}
+
+impl Rope {
+    /// What pair `i` turns by a token, in radians, for `i` in `0..dims / 2`.
+    /// `factors` holds the numbers of the tensor of [`RopeScaling::Factors`], and
+    /// is not looked at otherwise.
+    #[must_use]
+    pub fn frequencies(&self, factors: &[f32]) -> Vec<f64> {
+        let pair = |i: u32| {
+            let plain = f64::from(self.theta).powf(-2.0 * f64::from(i) / f64::from(self.dims));
+            match self.scaling {
+                RopeScaling::None => plain,
+                RopeScaling::Linear { factor } => plain / f64::from(factor),
+                RopeScaling::Factors(_) => plain / factors.get(i as usize).map_or(1.0, |f| f64::from(*f)),
+                RopeScaling::Llama3 { factor, low, high, original_context } => {
+                    let turns = f64::from(original_context) * plain / std::f64::consts::TAU;
+                    let (low, high) = (f64::from(low), f64::from(high));
+                    let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                    plain * (keep + (1.0 - keep) / f64::from(factor))
+                }
+            }
+        };
+        (0..self.dims / 2).map(pair).collect()
+    }
 }
 
 /// The tensors of a decoder layer. Matrices are `[outputs, inputs]`.
@@ -202,8 +230,19 @@ impl Model {
     /// # Errors
     /// As [`Model::from_gguf`], or the config is not what its architecture needs.
     pub fn from_safetensors(header: &Header, config_json: &[u8]) -> Result<Self, ArchError> {
-        let _ = (header, config_json);
-        Err(ArchError::Unknown { found: String::new(), known: String::new() })
+        let config: serde_json::Value = match config_json.len() {
+            0..=MAX_CONFIG_BYTES => {
+                serde_json::from_slice(config_json).map_err(|e| ArchError::Config(e.to_string()))?
+            }
+            found => {
+                return Err(ArchError::Config(format!("{found} bytes; allowed: up to {MAX_CONFIG_BYTES}")));
+            }
+        };
+        let name = config.get("model_type").and_then(serde_json::Value::as_str);
+        let name = name.ok_or_else(|| ArchError::Config("`model_type` is missing".to_owned()))?;
+        match Architecture::from_name(name)? {
+            Architecture::Llama => llama::from_safetensors(header, &config),
+        }
     }
 
     /// The vocabulary's end-of-generation tokens; empty without a vocabulary.

@@ -1,1 +1,0 @@
-//! Small model files for tests.
