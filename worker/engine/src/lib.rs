@@ -1,1 +1,41 @@
 //! The inference engine.
+//!
+//! An [`Engine`] is a handle to one thread that holds one device. Models are
+//! loaded into it and requests are streamed from it through callbacks, so that
+//! callers are free to wait in any way they like:
+//!
+//! - [`arch`] turns a file's description into lists of pure nodes;
+//! - [`reference`] interprets them with plain tensors, [`simulated`] makes text up;
+//!   both are a [`Program`](program::Program), whose `step` is the only cut
+//!   between what a model is and how requests share it;
+//! - [`batch`] shares a program among requests: admission, chunked prefill,
+//!   decode, cancellation;
+//! - [`text`] is what stands between text and tokens: [`tokenizer`],
+//!   [`template`], stop sequences;
+//! - [`sample`] picks tokens.
+//!
+//! Absent: sockets, async runtimes, clusters. The engine reads a file and
+//! answers on channels.
+
+mod api;
+pub mod arch;
+pub mod batch;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod handle;
+mod loader;
+pub mod program;
+pub mod reference;
+pub mod sample;
+pub mod simulated;
+pub mod template;
+pub mod text;
+mod thread;
+pub mod tokenizer;
+
+pub use api::{
+    Backend, Cancel, ChatMessage, Compute, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec,
+    MAX_STOP_SEQUENCES, Phase, Request, RequestError, Sampling, SimulatedConfig, Sink, StartError, Stop,
+    UnknownModel, Usage,
+};
+pub use handle::Engine;

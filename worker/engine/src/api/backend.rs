@@ -1,0 +1,87 @@
+//! Which engine runs, and on what.
+
+use hearth_model::footprint::DeviceKind;
+use thiserror::Error;
+
+/// The implementation behind an [`Engine`](crate::Engine).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Backend {
+    /// Plain tensor operations in `f32`: slow, and the oracle for every other one.
+    Reference(Compute),
+    /// No arithmetic at all: declared memory and speed, made-up text.
+    Simulated(SimulatedConfig),
+}
+
+/// Where the reference runs its tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// The CPU, through burn's flex backend.
+    #[default]
+    Cpu,
+    /// The CUDA device with this index. Needs the feature `cuda`.
+    Cuda(usize),
+    /// The discrete Vulkan device with this index. Needs the feature `vulkan`.
+    Vulkan(usize),
+    /// The default Metal device. Needs the feature `metal`.
+    Metal,
+}
+
+/// What a simulated device is like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulatedConfig {
+    /// What it passes for: decides the overhead of a model.
+    pub kind: DeviceKind,
+    /// Bytes of memory that loaded models share.
+    pub memory_bytes: u64,
+    /// Tokens a second that one sequence decodes; also with others beside it.
+    pub decode_tokens_per_second: f64,
+    /// Tokens a second that a prompt is read at.
+    pub prefill_tokens_per_second: f64,
+    /// Bytes a second that a model file loads at.
+    pub load_bytes_per_second: f64,
+}
+
+impl Default for SimulatedConfig {
+    /// A device with 24 GiB, fast enough that a test does not wait for it.
+    fn default() -> Self {
+        Self {
+            kind: DeviceKind::Cpu,
+            memory_bytes: 24 << 30,
+            decode_tokens_per_second: 2_000.0,
+            prefill_tokens_per_second: 200_000.0,
+            load_bytes_per_second: 20e9,
+        }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The build lacks the feature that the asked compute device needs.
+    #[error("this build cannot compute on {device}: build with the feature `{feature}`, or choose Cpu")]
+    NotBuilt {
+        /// The device that was asked for.
+        device: &'static str,
+        /// The Cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// The device did not answer.
+    #[error("{device} cannot be opened: {message}")]
+    Device {
+        /// The device that was asked for.
+        device: String,
+        /// What its driver said.
+        message: String,
+    },
+    /// A number of [`SimulatedConfig`] is not a positive, finite number.
+    #[error("simulated device: `{field}` is {value}; give a number over 0")]
+    Simulated {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// The operating system gave no thread.
+    #[error("the engine's thread did not start")]
+    Thread(#[source] std::io::Error),
+}

@@ -1,0 +1,21 @@
+//! What callers say to an engine and what they hear from it.
+//!
+//! Nothing here knows of a device: these types are the boundary between the
+//! process that holds the network and the thread that holds the device.
+
+mod backend;
+mod cancel;
+mod item;
+mod load;
+mod request;
+
+pub use backend::{Backend, Compute, SimulatedConfig, StartError};
+pub use cancel::Cancel;
+pub use item::{FinishReason, Gone, Item, Sink, Usage};
+pub use load::{LoadError, LoadEvent, LoadSpec, Phase, UnknownModel};
+pub use request::{ChatMessage, Input, MAX_STOP_SEQUENCES, Request, RequestError, Sampling, Stop};
+
+pub(crate) use cancel::Cancelled;
+pub(crate) use item::Outlet;
+pub(crate) use load::Listener;
+pub(crate) use request::invalid;

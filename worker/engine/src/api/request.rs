@@ -1,0 +1,269 @@
+//! A request, and what can be wrong with it.
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// Stop sequences that a request may name.
+pub const MAX_STOP_SEQUENCES: usize = 16;
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What to continue.
+    pub input: Input,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// When to stop.
+    pub stop: Stop,
+}
+
+/// What to continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Raw text. The model's own start token is added, its template is not.
+    Prompt(String),
+    /// Messages, rendered with the template of the model's file.
+    Chat {
+        /// At least one.
+        messages: Vec<ChatMessage>,
+        /// Whether the template opens the assistant's turn.
+        add_generation_prompt: bool,
+    },
+    /// Token ids, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+/// One turn of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChatMessage {
+    /// `system`, `user`, `assistant` or what else the template knows.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+/// How tokens are chosen. The order in which the fields apply is in
+/// [`sample`](crate::sample).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy. 0 to 2.
+    pub temperature: f32,
+    /// Keep the k likeliest tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the smallest set of tokens whose probabilities reach this sum.
+    /// Over 0, up to 1.
+    pub top_p: f32,
+    /// Drop tokens less likely than this fraction of the likeliest. 0 to 1.
+    pub min_p: f32,
+    /// The same seed, prompt and model give the same output. Absent: random.
+    pub seed: Option<u64>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: None }
+    }
+}
+
+impl Sampling {
+    /// The likeliest token, always.
+    #[must_use]
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::default() }
+    }
+}
+
+/// When to stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Tokens to generate at the most. Absent: what is left of the context.
+    pub max_tokens: Option<u32>,
+    /// The output ends before the first of these. At most
+    /// [`MAX_STOP_SEQUENCES`], none empty.
+    pub sequences: Vec<String>,
+    /// Go on past the model's end-of-turn token.
+    pub ignore_eos: bool,
+}
+
+impl Request {
+    /// Looks at everything that does not need the model.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] for the first field that is out of range.
+    pub(crate) fn check(&self) -> Result<(), RequestError> {
+        let Self { input, sampling, stop } = self;
+        let Sampling { temperature, top_k: _, top_p, min_p, seed: _ } = *sampling;
+        // A NaN is in no range, so each test asks for membership.
+        if !(0.0..=2.0).contains(&temperature) {
+            return Err(invalid("sampling.temperature", temperature, "give a number from 0 (greedy) to 2"));
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return Err(invalid(
+                "sampling.top_p",
+                top_p,
+                "give a number over 0, up to 1 (1 keeps all tokens)",
+            ));
+        }
+        if !(0.0..=1.0).contains(&min_p) {
+            return Err(invalid("sampling.min_p", min_p, "give a number from 0 (keeps all tokens) to 1"));
+        }
+        if stop.max_tokens == Some(0) {
+            return Err(invalid("stop.max_tokens", 0, "give at least 1, or leave it out"));
+        }
+        if stop.sequences.len() > MAX_STOP_SEQUENCES {
+            let most = format!("give at most {MAX_STOP_SEQUENCES} sequences");
+            return Err(invalid("stop.sequences", format!("{} sequences", stop.sequences.len()), &most));
+        }
+        if let Some(at) = stop.sequences.iter().position(String::is_empty) {
+            let value = format!("empty at index {at}");
+            return Err(invalid("stop.sequences", value, "leave empty sequences out"));
+        }
+        input.check()
+    }
+}
+
+impl Input {
+    pub(crate) fn check(&self) -> Result<(), RequestError> {
+        match self {
+            Input::Prompt(text) if text.is_empty() => Err(invalid("prompt", "empty", "give some text")),
+            Input::Chat { messages, .. } if messages.is_empty() => {
+                Err(invalid("chat.messages", "empty", "give at least one message"))
+            }
+            Input::Tokens(ids) if ids.is_empty() => {
+                Err(invalid("tokens.ids", "empty", "give at least one id"))
+            }
+            Input::Prompt(_) | Input::Chat { .. } | Input::Tokens(_) => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn invalid(field: &'static str, value: impl ToString, message: &str) -> RequestError {
+    RequestError::Invalid { field, value: value.to_string(), message: message.into() }
+}
+
+/// Why a request was not completed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RequestError {
+    /// A field is out of range.
+    #[error("`{field}` is {value}: {message}")]
+    Invalid {
+        /// The field, as the wire contract names it.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        message: String,
+    },
+    /// The prompt leaves no room for a single token of output.
+    #[error(
+        "the prompt has {}{prompt_tokens} tokens and the context is {context_tokens}: shorten the prompt, or serve the model with a longer context",
+        if *at_least { "at least " } else { "" }
+    )]
+    ContextExceeded {
+        /// Tokens of the prompt.
+        prompt_tokens: u64,
+        /// Whether `prompt_tokens` is a lower bound, because a text that cannot
+        /// fit is not tokenized to the end.
+        at_least: bool,
+        /// Tokens that a sequence may hold.
+        context_tokens: u32,
+    },
+    /// No model has the id.
+    #[error("no model `{id}` is loaded")]
+    UnknownModel {
+        /// The id that was named.
+        id: String,
+    },
+    /// As many requests wait as the engine lets wait.
+    #[error("{waiting} requests are waiting already: try again later, or on another replica")]
+    Busy {
+        /// Requests that wait.
+        waiting: usize,
+    },
+    /// It was cancelled, or its model was unloaded.
+    #[error("the request was aborted: {reason}")]
+    Aborted {
+        /// Who ended it.
+        reason: String,
+    },
+    /// A fault of the engine.
+    #[error("the engine failed: {message}")]
+    Internal {
+        /// What is known of it.
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChatMessage, Input, Request, RequestError, Sampling, Stop};
+
+    fn request() -> Request {
+        Request { input: Input::Prompt("a".into()), sampling: Sampling::default(), stop: Stop::default() }
+    }
+
+    fn field_of(request: &Request) -> Option<&'static str> {
+        match request.check() {
+            Ok(()) => None,
+            Err(RequestError::Invalid { field, .. }) => Some(field),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(field_of(&request()), None);
+        assert_eq!(field_of(&Request { sampling: Sampling::greedy(), ..request() }), None);
+    }
+
+    #[test]
+    fn numbers_out_of_range_name_their_field() {
+        type Break = fn(&mut Sampling, f32);
+        let cases: [(&str, &[f32], Break); 3] = [
+            ("sampling.temperature", &[-0.1, 2.1, f32::NAN, f32::INFINITY], |s, v| s.temperature = v),
+            ("sampling.top_p", &[0.0, -1.0, 1.1, f32::NAN], |s, v| s.top_p = v),
+            ("sampling.min_p", &[-0.1, 1.1, f32::NAN], |s, v| s.min_p = v),
+        ];
+        for (field, values, set) in cases {
+            for &value in values {
+                let mut request = request();
+                set(&mut request.sampling, value);
+                assert_eq!(field_of(&request), Some(field), "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn stops_out_of_range_name_their_field() {
+        let stops = [
+            ("stop.max_tokens", Stop { max_tokens: Some(0), ..Stop::default() }),
+            ("stop.sequences", Stop { sequences: vec!["a".into(); 17], ..Stop::default() }),
+            ("stop.sequences", Stop { sequences: vec!["a".into(), String::new()], ..Stop::default() }),
+        ];
+        for (field, stop) in stops {
+            assert_eq!(field_of(&Request { stop, ..request() }), Some(field));
+        }
+    }
+
+    #[test]
+    fn empty_inputs_name_their_field() {
+        let message = ChatMessage { role: "user".into(), content: String::new() };
+        let chat = |messages| Input::Chat { messages, add_generation_prompt: true };
+        for (field, input) in [
+            (Some("prompt"), Input::Prompt(String::new())),
+            (Some("chat.messages"), chat(vec![])),
+            (None, chat(vec![message])),
+            (Some("tokens.ids"), Input::Tokens(vec![])),
+        ] {
+            assert_eq!(field_of(&Request { input, ..request() }), field);
+        }
+    }
+
+    #[test]
+    fn a_message_names_value_and_remedy() {
+        let mut request = request();
+        request.sampling.temperature = -1.0;
+        let message = request.check().unwrap_err().to_string();
+        assert_eq!(message, "`sampling.temperature` is -1: give a number from 0 (greedy) to 2");
+    }
+}

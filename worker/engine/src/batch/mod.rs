@@ -1,0 +1,191 @@
+//! Continuous batching: many requests through one program, a step at a time.
+//!
+//! A step takes one token of every sequence that decodes and one piece of one
+//! prompt, so that a long prompt holds nobody up for longer than a piece takes;
+//! prompts take turns. Nothing here waits, reads a clock or starts a thread:
+//! tests step it by hand.
+
+mod sequence;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::api::{Outlet, RequestError, Stop};
+use crate::program::{Program, Row, Stage, StepError};
+use crate::sample::Sampler;
+use crate::text::TextModel;
+use sequence::{Fate, Sequence};
+
+/// Requests that may wait for a place. Whoever comes after them is better served
+/// by another replica.
+pub const MAX_WAITING: usize = 64;
+
+/// A request whose prompt has been checked and tokenized.
+pub(crate) struct Job {
+    /// Shorter than the context.
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) sampler: Sampler,
+    pub(crate) stop: Stop,
+    pub(crate) outlet: Outlet,
+    pub(crate) cancelled: crate::api::Cancelled,
+}
+
+/// Shares one program among requests.
+pub(crate) struct Batcher<P: Program> {
+    program: P,
+    text: Arc<TextModel>,
+    /// Sequences that may run at the same time.
+    places: usize,
+    waiting: VecDeque<Job>,
+    running: Vec<Sequence<P::Cache>>,
+    /// Counts prompt pieces, so that prompts take turns.
+    turn: usize,
+}
+
+impl<P: Program> Batcher<P> {
+    pub(crate) fn new(program: P, text: Arc<TextModel>, places: usize) -> Self {
+        Self { program, text, places, waiting: VecDeque::new(), running: Vec::new(), turn: 0 }
+    }
+
+    /// Queues a request. It is refused if too many wait.
+    pub(crate) fn submit(&mut self, job: Job) {
+        let waiting = self.waiting.len();
+        if waiting >= MAX_WAITING && self.running.len() >= self.places {
+            job.outlet.fail(RequestError::Busy { waiting });
+        } else {
+            self.waiting.push_back(job);
+        }
+    }
+
+    /// Whether a step would do anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Does one step: cancels, admits, computes, samples, sends.
+    pub(crate) fn step(&mut self) {
+        self.cancel();
+        self.admit();
+        let plan = self.plan();
+        if plan.is_empty() {
+            return;
+        }
+        match self.compute(&plan) {
+            Ok(answers) => self.accept(&plan, answers),
+            Err(error) => self.fail(&plan, &error),
+        }
+    }
+
+    /// Ends every request, and takes no program with it.
+    pub(crate) fn abort(&mut self, reason: &str) {
+        let aborted = || RequestError::Aborted { reason: reason.into() };
+        for job in self.waiting.drain(..) {
+            job.outlet.fail(aborted());
+        }
+        for sequence in self.running.drain(..) {
+            sequence.fail(aborted());
+        }
+    }
+
+    fn cancel(&mut self) {
+        let aborted = || RequestError::Aborted { reason: "the caller cancelled it".into() };
+        let waiting = self.waiting.drain(..).partition(|job| job.cancelled.is_cancelled());
+        let (cancelled, waiting): (VecDeque<_>, VecDeque<_>) = waiting;
+        self.waiting = waiting;
+        for job in cancelled {
+            job.outlet.fail(aborted());
+        }
+        for sequence in self.running.extract_if(.., |sequence| sequence.is_cancelled()) {
+            sequence.fail(aborted());
+        }
+    }
+
+    fn admit(&mut self) {
+        while self.running.len() < self.places {
+            let Some(job) = self.waiting.pop_front() else { break };
+            self.running.push(Sequence::new(job, self.program.cache(), self.text.context_tokens()));
+        }
+    }
+
+    /// The rows of the next step, as indices of running sequences in order.
+    fn plan(&mut self) -> Vec<(usize, Stage)> {
+        let stages = self.running.iter().map(Sequence::stage).enumerate().collect::<Vec<_>>();
+        let prompts = stages.iter().filter(|(_, stage)| matches!(stage, Stage::Prefill { .. })).count();
+        let chosen = if prompts == 0 { 0 } else { self.turn % prompts };
+        self.turn = self.turn.wrapping_add(usize::from(prompts > 0));
+        let mut nth = 0;
+        let mut plan = Vec::with_capacity(stages.len());
+        for (index, stage) in stages {
+            match stage {
+                Stage::Decode => plan.push((index, stage)),
+                Stage::Prefill { .. } => {
+                    if nth == chosen {
+                        plan.push((index, stage));
+                    }
+                    nth += 1;
+                }
+            }
+        }
+        plan
+    }
+
+    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+        let mut rows = Vec::with_capacity(plan.len());
+        let mut planned = plan.iter().peekable();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            if let Some((_, stage)) = planned.next_if(|(planned, _)| *planned == index) {
+                rows.push(sequence.row(*stage));
+            }
+        }
+        let answers = step_caught(&mut self.program, &mut rows)?;
+        if answers.len() == plan.len() {
+            Ok(answers)
+        } else {
+            Err(StepError { message: format!("{} answers for {} rows", answers.len(), plan.len()) })
+        }
+    }
+
+    fn accept(&mut self, plan: &[(usize, Stage)], answers: Vec<Option<Vec<f32>>>) {
+        let mut ended = Vec::new();
+        for ((index, _), logits) in plan.iter().zip(answers) {
+            match self.running[*index].accept(logits.as_deref(), self.text.tokenizer()) {
+                Fate::GoesOn => {}
+                fate => ended.push((*index, fate)),
+            }
+        }
+        // From the back, so that the indices in front stay valid.
+        for (index, fate) in ended.into_iter().rev() {
+            self.running.remove(index).end(fate);
+        }
+    }
+
+    fn fail(&mut self, plan: &[(usize, Stage)], error: &StepError) {
+        for (index, _) in plan.iter().rev() {
+            let failed = RequestError::Internal { message: error.to_string() };
+            self.running.remove(*index).fail(failed);
+        }
+    }
+}
+
+impl<P: Program> Drop for Batcher<P> {
+    fn drop(&mut self) {
+        self.abort("the model was unloaded");
+    }
+}
+
+/// Tensor libraries tell some faults of a device by panicking; a request must
+/// not take the thread and everybody else's requests with it.
+pub(crate) fn step_caught<P: Program>(
+    program: &mut P,
+    rows: &mut [Row<'_, P::Cache>],
+) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+    catch_unwind(AssertUnwindSafe(|| program.step(rows))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(StepError { message: text.unwrap_or_else(|| "it panicked".into()) })
+    })
+}
+
+#[cfg(test)]
+mod tests;

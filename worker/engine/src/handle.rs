@@ -1,0 +1,141 @@
+//! The handle that callers hold.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use crate::api::{
+    Backend, Cancel, Input, Listener, LoadEvent, LoadSpec, Outlet, Request, RequestError, Sink, StartError,
+    UnknownModel,
+};
+use crate::loader::Runtime;
+use crate::reference::Reference;
+use crate::simulated::Simulated;
+use crate::text::TextModel;
+use crate::thread::{self, Message, Order, front};
+
+/// A handle to an engine: one thread that holds one device, and one that turns
+/// text into tokens for it.
+///
+/// Clones name the same engine. No method waits: answers come through callbacks,
+/// on the engine's threads. When the last handle goes, requests end with
+/// [`RequestError::Aborted`] and the device is let go.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    orders: Orders,
+    front: Option<mpsc::Sender<front::Task>>,
+    device: JoinHandle<()>,
+}
+
+/// Sends to the device thread. An order that comes back has no thread to go to.
+pub(crate) type Orders = Arc<dyn Fn(Order) -> Result<(), Order> + Send + Sync>;
+
+/// The text side of the models that are loaded, for whoever has to read a
+/// request before the device does.
+pub(crate) type Library = Arc<RwLock<HashMap<String, Arc<TextModel>>>>;
+
+impl Engine {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// The build or the machine lacks the device, or there is no thread to be had.
+    pub fn start(kind: Backend) -> Result<Self, StartError> {
+        match kind {
+            Backend::Reference(compute) => Self::run(Reference::open(compute)?),
+            Backend::Simulated(config) => Self::run(Simulated::open(config)?),
+        }
+    }
+
+    fn run<R: Runtime>(runtime: R) -> Result<Self, StartError> {
+        let library = Library::default();
+        let (messages, inbox) = mpsc::channel();
+        let device = thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library))?;
+        let orders: Orders = Arc::new(move |order| {
+            messages.send(Message::Order(order)).map_err(|mpsc::SendError(message)| match message {
+                Message::Order(order) => order,
+                // Only orders are sent here.
+                Message::Built { .. } => Order::Shutdown,
+            })
+        });
+        let front = front::spawn(library, Arc::clone(&orders))?;
+        Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device }) })
+    }
+
+    /// Loads a model. `on` hears [`LoadEvent::Progress`] any number of times,
+    /// then exactly one [`LoadEvent::Loaded`] or [`LoadEvent::Failed`]; it runs
+    /// on the engine's threads and must not block. Dropping the answer before the
+    /// end cancels the load.
+    pub fn load(&self, spec: LoadSpec, on: Box<dyn FnMut(LoadEvent) + Send>) -> Cancel {
+        let (cancel, cancelled) = Cancel::new();
+        self.order(Order::Load { spec, listener: Listener::new(on), cancelled });
+        cancel
+    }
+
+    /// Ends the model's requests with [`RequestError::Aborted`], gives its memory
+    /// back, and then calls `done`. A load under way is cancelled.
+    pub fn unload(&self, id: &str, done: Box<dyn FnOnce(Result<(), UnknownModel>) + Send>) {
+        self.order(Order::Unload { id: id.into(), done });
+    }
+
+    /// Generates. `sink` hears deltas, then exactly one terminal item, unless it
+    /// answers [`Gone`](crate::Gone). Dropping the answer before the end cancels
+    /// the request.
+    pub fn generate(&self, id: &str, request: Request, sink: Box<dyn Sink>) -> Cancel {
+        let (cancel, cancelled) = Cancel::new();
+        let outlet = Outlet::new(sink);
+        self.read(front::Task::Generate { id: id.into(), request, outlet, cancelled });
+        cancel
+    }
+
+    /// The tokens of an input, as [`Engine::generate`] would make them. An input
+    /// that cannot fit into the context is refused.
+    pub fn tokenize(
+        &self,
+        id: &str,
+        input: Input,
+        done: Box<dyn FnOnce(Result<Vec<u32>, RequestError>) + Send>,
+    ) {
+        self.read(front::Task::Tokenize { id: id.into(), input, done });
+    }
+
+    /// Whether the device thread runs. It ends only when the last handle goes,
+    /// or by a fault, after which every request fails: start the process again.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.inner.device.is_finished()
+    }
+
+    fn order(&self, order: Order) {
+        if let Err(order) = (self.inner.orders)(order) {
+            order.refuse();
+        }
+    }
+
+    fn read(&self, task: front::Task) {
+        if let Some(front) = &self.inner.front
+            && let Err(mpsc::SendError(task)) = front.send(task)
+        {
+            task.refuse();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The front ends when its channel does; the device thread holds a sender
+        // of its own and has to be told.
+        self.front = None;
+        if let Err(order) = (self.orders)(Order::Shutdown) {
+            order.refuse();
+        }
+    }
+}
+
+/// A poisoned library is still a map.
+pub(crate) fn look_up(library: &Library, id: &str) -> Option<Arc<TextModel>> {
+    library.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+}

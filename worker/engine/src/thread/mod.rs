@@ -1,0 +1,193 @@
+//! The thread that holds the device.
+//!
+//! It owns every loaded model and is the only one that steps them. Files are
+//! read on threads of their own, so that a load does not hold up generations;
+//! what they built comes back through the same channel as the orders.
+
+pub(crate) mod front;
+mod order;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
+use std::sync::{Arc, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use crate::api::{Cancelled, Listener, LoadError, LoadSpec, RequestError, StartError, UnknownModel};
+use crate::batch::{Batcher, Job};
+use crate::handle::Library;
+use crate::loader::{Loaded, Runtime};
+
+pub(crate) use order::{Done, Message, Order};
+use slot::{Build, Slot, build};
+
+/// Starts the thread.
+pub(crate) fn spawn<R: Runtime>(
+    runtime: R,
+    messages: Sender<Message<R::Program>>,
+    inbox: Receiver<Message<R::Program>>,
+    library: Library,
+) -> Result<JoinHandle<()>, StartError> {
+    let device = Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, library };
+    Builder::new().name("hearth-device".into()).spawn(move || device.run(&inbox)).map_err(StartError::Thread)
+}
+
+struct Device<R: Runtime> {
+    runtime: Arc<R>,
+    slots: BTreeMap<String, Slot<R::Program>>,
+    /// For the threads that load.
+    messages: Sender<Message<R::Program>>,
+    library: Library,
+}
+
+enum Next {
+    GoOn,
+    End,
+}
+
+impl<R: Runtime> Device<R> {
+    fn run(mut self, inbox: &Receiver<Message<R::Program>>) {
+        loop {
+            match self.receive(inbox) {
+                Next::End => break,
+                Next::GoOn => {}
+            }
+            for slot in self.slots.values_mut() {
+                if let Slot::Ready(batcher) = slot {
+                    batcher.step();
+                }
+            }
+        }
+        for slot in self.slots.values_mut() {
+            match slot {
+                Slot::Ready(batcher) => batcher.abort("the engine is shutting down"),
+                Slot::Loading { abort, .. } => abort.set(),
+            }
+        }
+    }
+
+    /// Takes what is there; waits for it if there is nothing to step.
+    fn receive(&mut self, inbox: &Receiver<Message<R::Program>>) -> Next {
+        let idle = self.slots.values().all(|slot| match slot {
+            Slot::Ready(batcher) => batcher.is_idle(),
+            Slot::Loading { .. } => true,
+        });
+        if idle {
+            match inbox.recv() {
+                Ok(message) => {
+                    if let Next::End = self.handle(message) {
+                        return Next::End;
+                    }
+                }
+                Err(RecvError) => return Next::End,
+            }
+        }
+        loop {
+            match inbox.try_recv() {
+                Ok(message) => {
+                    if let Next::End = self.handle(message) {
+                        return Next::End;
+                    }
+                }
+                Err(TryRecvError::Empty) => return Next::GoOn,
+                Err(TryRecvError::Disconnected) => return Next::End,
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message<R::Program>) -> Next {
+        match message {
+            Message::Order(Order::Load { spec, listener, cancelled }) => self.load(spec, listener, cancelled),
+            Message::Order(Order::Unload { id, done }) => self.unload(&id, done),
+            Message::Order(Order::Generate { id, job }) => self.generate(id, job),
+            Message::Order(Order::Shutdown) => return Next::End,
+            Message::Built { spec, listener, cancelled, result } => {
+                self.built(spec, listener, &cancelled, result)
+            }
+        }
+        Next::GoOn
+    }
+
+    fn load(&mut self, spec: LoadSpec, listener: Listener, cancelled: Cancelled) {
+        match self.slots.entry(spec.id.clone()) {
+            Entry::Occupied(taken) => listener.fail(LoadError::AlreadyLoaded { id: taken.key().clone() }),
+            Entry::Vacant(free) => {
+                let work = Build::new(spec, listener, cancelled);
+                let abort = work.abort();
+                match build(Arc::clone(&self.runtime), work, self.messages.clone()) {
+                    Ok(()) => {
+                        free.insert(Slot::Loading { abort, waiting: Vec::new() });
+                    }
+                    // The listener went with the closure, and has said so.
+                    Err(error) => tracing::error!(%error, "no thread to load a model with"),
+                }
+            }
+        }
+    }
+
+    fn built(
+        &mut self,
+        spec: LoadSpec,
+        mut listener: Listener,
+        cancelled: &Cancelled,
+        result: Result<Loaded<R::Program>, LoadError>,
+    ) {
+        let Some(Slot::Loading { abort, waiting }) = self.slots.remove(&spec.id) else {
+            // A loading slot goes nowhere else, so this one was never made.
+            return listener.fail(LoadError::Internal { message: format!("`{}` was not loading", spec.id) });
+        };
+        let unwanted = abort.is_set() || cancelled.is_cancelled();
+        let warmed = match result {
+            Ok(_) if unwanted => Err(LoadError::Cancelled),
+            Ok(loaded) => slot::warm(loaded, &mut listener),
+            Err(_) if unwanted => Err(LoadError::Cancelled),
+            Err(error) => Err(error),
+        };
+        match warmed {
+            Ok(Loaded { program, text, measured }) => {
+                let text = Arc::new(text);
+                let batcher = Batcher::new(program, Arc::clone(&text), spec.sequences as usize);
+                self.shelve(&spec.id, Some(text));
+                self.slots.insert(spec.id, Slot::Ready(batcher));
+                listener.loaded(measured);
+            }
+            Err(error) => listener.fail(error),
+        }
+        for done in waiting {
+            done(Ok(()));
+        }
+    }
+
+    fn unload(&mut self, id: &str, done: Done) {
+        match self.slots.get_mut(id) {
+            None => done(Err(UnknownModel { id: id.into() })),
+            Some(Slot::Loading { abort, waiting }) => {
+                abort.set();
+                waiting.push(done);
+            }
+            Some(Slot::Ready(_)) => {
+                self.shelve(id, None);
+                // Dropping the batcher aborts its requests and frees the program.
+                self.slots.remove(id);
+                done(Ok(()));
+            }
+        }
+    }
+
+    fn generate(&mut self, id: String, job: Job) {
+        match self.slots.get_mut(&id) {
+            Some(Slot::Ready(batcher)) => batcher.submit(job),
+            // It was unloaded after its prompt was read.
+            Some(Slot::Loading { .. }) | None => job.outlet.fail(RequestError::UnknownModel { id }),
+        }
+    }
+
+    fn shelve(&self, id: &str, text: Option<Arc<crate::text::TextModel>>) {
+        let mut library = self.library.write().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => library.insert(id.into(), text),
+            None => library.remove(id),
+        };
+    }
+}
