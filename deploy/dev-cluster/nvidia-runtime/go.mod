@@ -1,0 +1,3 @@
+module hearth.dev/dev-cluster/nvidia-runtime
+
+go 1.26.0
