@@ -13,7 +13,7 @@ step "Build the end-to-end suite" cargo build --locked --quiet --package hearth-
 
 source "$dev/env.sh"
 export HEARTH_E2E_CHART=$ROOT/charts/hearth
-export HEARTH_E2E_VALUES=$dev/values.yaml
+export HEARTH_E2E_VALUES=$RUN/values.yaml
 export HEARTH_E2E_DEV_CLUSTER=$dev
 export HEARTH_E2E_MODEL_URI=https://$MODELS_HOST/SmolLM2-135M-Instruct.Q4_1.gguf
 HEARTH_E2E_SET=$("$ROOT/deploy/images/tags.sh")

@@ -57,7 +57,7 @@ started_at() { cut -d ' ' -f 22 "/proc/$1/stat" 2> /dev/null; }
 fingerprint() {
   (
     cd "$DEV"
-    hash_of env.sh up.sh node.sh certs.sh config manifests
+    hash_of env.sh up.sh node.sh certs.sh values.yaml config manifests
     echo "$KUBE_BIN $GPU_BIN $NODE_IMAGES"
     echo "$MOCK_GPUS $MOCK_NAME $MOCK_MIB $MOCK_COMPUTE"
   ) | sha256sum | cut -c1-16

@@ -63,13 +63,15 @@ configure() {
   done
   fill "$snapshotter" < "$DEV/config/cni.conflist" > "$RUN/cni/10-pods.conflist"
   echo "nameserver $HOST_IP" > "$RUN/resolv.conf"
+  sed 's/^/      /' "$RUN/pki/models-ca.crt" > "$RUN/models-ca.indented"
+  fill "" < "$DEV/values.yaml" | sed -e "/@MODELS_CA@/{r $RUN/models-ca.indented" -e 'd}' > "$RUN/values.yaml"
   "$DEV/gpus.sh" init
 }
 
 fill() {
   sed -e "s|@RUN@|$RUN|g; s|@SHORT@|$SHORT|g; s|@GPU_BIN@|$GPU_BIN|g; s|@NODE@|$NODE|g; s|@NODE_IP@|$NODE_IP|g" \
     -e "s|@POD_CIDR@|$POD_CIDR|g; s|@DNS_IP@|$DNS_IP|g; s|@SNAPSHOTTER@|$1|g" \
-    -e "s|@MODELS_DIR@|$HEARTH_CACHE/models|g; s|@MODELS_NAMESPACE@|$MODELS_NAMESPACE|g"
+    -e "s|@MODELS_DIR@|$HEARTH_CACHE/models|g; s|@MODELS_NAMESPACE@|$MODELS_NAMESPACE|g; s|@MODELS_HOST@|$MODELS_HOST|g"
 }
 
 start_node() {
@@ -100,7 +102,7 @@ node_ready() {
 
 add_ons() {
   local manifest
-  kubectl create namespace "$MODELS_NAMESPACE"
+  fill "" < "$DEV/manifests/namespaces.yaml" | kubectl apply -f -
   kubectl -n "$MODELS_NAMESPACE" create secret tls models-tls --cert="$RUN/pki/models.crt" --key="$RUN/pki/models.key"
   for manifest in "$DEV"/manifests/*.yaml; do
     echo ---

@@ -16,6 +16,7 @@ import (
 //	            one that starts at the middle or later goes through
 //	drop=N      every transfer breaks off after N bytes
 //	corrupt     the byte in the middle of the file is another one
+//	magic       the first four bytes are other ones
 //	truncate    the file has half its length
 //	stall=N     every transfer goes silent after N bytes
 //	slow=N      N KiB a second
@@ -42,7 +43,7 @@ func parseFault(name string) (fault, error) {
 	kind, value, hasValue := strings.Cut(name, "=")
 	f := fault{kind: kind, prefix: "/fault/" + name}
 	switch kind {
-	case "cut", "corrupt", "truncate", "norange", "changing":
+	case "cut", "corrupt", "magic", "truncate", "norange", "changing":
 		if !hasValue {
 			return f, nil
 		}
@@ -137,8 +138,11 @@ func (f *faulty) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := f.file.Read(p)
-	if i := f.middle - f.at; f.fault.kind == "corrupt" && i >= 0 && i < int64(n) {
-		p[i] ^= 0xff
+	for i := range p[:n] {
+		switch at := f.at + int64(i); {
+		case f.fault.kind == "corrupt" && at == f.middle, f.fault.kind == "magic" && at < 4:
+			p[i] ^= 0xff
+		}
 	}
 	f.at += int64(n)
 	f.sent += int64(n)

@@ -130,6 +130,10 @@ func TestFaults(t *testing.T) {
 	if err != nil || bytes.Equal(body, content) || !bytes.Equal(body[:size/2], content[:size/2]) || !bytes.Equal(body[size/2+1:], content[size/2+1:]) {
 		t.Fatal("corrupt: not one byte in the middle", err)
 	}
+	_, body, _ = get(t, url+"/fault/magic/m.gguf")
+	if len(body) != size || body[3] == content[3] || !bytes.Equal(body[4:], content[4:]) {
+		t.Fatal("magic: not just the first four bytes")
+	}
 	if _, body, _ = get(t, url+"/fault/truncate/m.gguf"); !bytes.Equal(body, content[:size/2]) {
 		t.Fatalf("truncate: %d bytes", len(body))
 	}
