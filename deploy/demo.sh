@@ -14,7 +14,7 @@ helm_args=()
 case ${CLUSTER:-} in
   "")
     "$dev/up.sh"
-    # shellcheck source=deploy/dev-cluster/env.sh
+    # shellcheck source=dev-cluster/env.sh
     source "$dev/env.sh"
     "$ROOT/deploy/images/build.sh"
     helm_args+=(--values "$RUN/values.yaml" --set "$("$ROOT/deploy/images/tags.sh")")

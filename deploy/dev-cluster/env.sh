@@ -13,10 +13,12 @@ MOCK_NAME=${MOCK_NAME:-NVIDIA GeForce RTX 3060}
 MOCK_MIB=${MOCK_MIB:-12288}
 MOCK_COMPUTE=${MOCK_COMPUTE:-8.6}
 
-# State that lives as long as the cluster does. Sockets need short paths, and
-# some paths are compiled into nvidia-runtime: those lie under /run.
+# State that lives as long as the cluster does. Sockets need short paths, some
+# paths are compiled into nvidia-runtime, and the machine has room for one cluster
+# only, whatever HEARTH_CACHE says: that part lies under /run.
 RUN=$HEARTH_CACHE/run/cluster
 SHORT=/run/hearth-dev
+LOCK=$SHORT.lock
 NODE=homelab
 LINK=hearth-dev
 HOST_IP=10.245.0.1
@@ -47,7 +49,7 @@ export KUBECONFIG=$RUN/kubeconfig
 # of the namespaces.
 alive() {
   local pid started
-  [ -e "$RUN/pid" ] && read -r pid started < "$RUN/pid" &&
+  [ -e "$SHORT/pid" ] && read -r pid started < "$SHORT/pid" &&
     [ "$(started_at "$pid")" = "$started" ]
 }
 # A process's start time: a number that a later process of the same id has not.
@@ -59,8 +61,14 @@ fingerprint() {
     cd "$DEV"
     hash_of env.sh up.sh node.sh certs.sh values.yaml config manifests
     echo "$KUBE_BIN $GPU_BIN $NODE_IMAGES"
-    echo "$MOCK_GPUS $MOCK_NAME $MOCK_MIB $MOCK_COMPUTE"
+    echo "$RUN $MOCK_GPUS $MOCK_NAME $MOCK_MIB $MOCK_COMPUTE"
   ) | sha256sum | cut -c1-16
+}
+
+# Up.sh and down.sh, one at a time.
+lock() {
+  exec 9> "$LOCK"
+  flock -w 900 9 || die "another up.sh or down.sh has been running for 15 minutes"
 }
 
 node_ctr() { ctr -a "$SHORT/containerd.sock" -n k8s.io "$@"; }

@@ -23,7 +23,8 @@ mapfile -t missing < <(
 if [ "${#missing[@]}" -gt 0 ]; then
   install() {
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update
+    # One list that cannot be had (a third party's) need not matter.
+    apt-get update || true
     apt-get install -y --no-install-recommends "${missing[@]}"
   }
   step "Install Debian packages: ${missing[*]}" install

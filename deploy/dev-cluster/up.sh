@@ -7,9 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 "$DEV/setup.sh"
-mkdir -p "$HEARTH_CACHE/run"
-exec 9> "$HEARTH_CACHE/run/lock"
-flock -w 900 9 || die "another up.sh or down.sh has been running for 15 minutes"
+lock
 "$DEV/build.sh"
 "$DEV/models.sh"
 
@@ -51,6 +49,7 @@ configure() {
   local file name snapshotter=native
   mkdir -p "$RUN"/{logs,etcd,cni,kubelet,volumes} "$SHORT/gpu/state" "$SHORT/gpu/dev" /var/lib/kubelet
   chmod 700 "$RUN" "$RUN/etcd"
+  ln -s "$RUN" "$SHORT/run"
   # The kubelet sets these for the machine: down.sh sets them back.
   for name in vm.overcommit_memory kernel.panic kernel.panic_on_oops; do
     echo "$name=$(sysctl -n $name)"
@@ -80,11 +79,11 @@ start_node() {
   setsid unshare --net --mount --pid --fork --kill-child --mount-proc "$DEV/node.sh" > "$RUN/logs/node.log" 2>&1 < /dev/null 9>&- &
   pid=$!
   until started_at $pid > /dev/null; do sleep 0.01; done
-  echo "$pid $(started_at $pid)" > "$RUN/pid"
+  echo "$pid $(started_at $pid)" > "$SHORT/pid"
   fingerprint > "$RUN/fingerprint"
   wait_for 10 test -e "$SHORT/namespaces"
   init=$(pgrep -P $pid)
-  echo "$init $(started_at "$init")" >> "$RUN/pid"
+  echo "$init $(started_at "$init")" >> "$SHORT/pid"
   ip link add "$LINK" type veth peer name eth0 netns "$init"
   ip addr add "$HOST_IP/30" dev "$LINK"
   ip link set "$LINK" up

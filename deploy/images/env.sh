@@ -8,6 +8,8 @@ BASE_DIR=$HEARTH_CACHE/base-image/$(cd "$ROOT/deploy" && hash_of images/base.sh 
 # tag PART: changes with whatever is in the image, so that a Deployment that names
 # it rolls exactly when it must.
 tag() {
+  # Helm would take a tag of digits only for a number.
+  printf 'dev-'
   {
     sha256sum < "$CARGO_TARGET_DIR/debug/hearth-$1"
     sha256sum < "$IMAGES/$1/Containerfile"
