@@ -18,7 +18,6 @@ MOCK_COMPUTE=${MOCK_COMPUTE:-8.6}
 # only, whatever HEARTH_CACHE says: that part lies under /run.
 RUN=$HEARTH_CACHE/run/cluster
 SHORT=/run/hearth-dev
-LOCK=$SHORT.lock
 NODE=homelab
 LINK=hearth-dev
 HOST_IP=10.245.0.1
@@ -65,9 +64,10 @@ fingerprint() {
   ) | sha256sum | cut -c1-16
 }
 
-# Up.sh and down.sh, one at a time.
+# Up.sh and down.sh, one at a time. A folder can be locked as well as a file, and
+# this one needs neither making nor clearing away.
 lock() {
-  exec 9> "$LOCK"
+  exec 9< /run
   flock -w 900 9 || die "another up.sh or down.sh has been running for 15 minutes"
 }
 
