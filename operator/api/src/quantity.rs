@@ -71,9 +71,8 @@ fn parse(text: &str) -> Option<u64> {
     let unit = u128::from(unit);
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    // At most 24 digits times 2^50 stays below 2^128. What u64 can't say is
-    // more than any disk, so saturating is exact enough.
-    Some(u64::try_from((digits * unit).div_ceil(scale)).unwrap_or(u64::MAX))
+    // What u64 can't say is more than any disk, so saturating is exact enough.
+    Some(u64::try_from(digits.saturating_mul(unit).div_ceil(scale)).unwrap_or(u64::MAX))
 }
 
 impl PartialEq for Quantity {

@@ -1,1 +1,59 @@
 //! Where each model goes: a pure function from what was observed to a plan.
+//!
+//! [`plan`] has no clock, no client and no randomness: equal observations, in
+//! whatever order their lists are, give equal plans.
+//!
+//! # The rule
+//! Replicas are taken one after the other: every model's first before any
+//! model's second; then by priority; then those that run before those that do
+//! not; then by age. Each gets the best level it can have without taking a level
+//! from those before it:
+//! 1. to stay where it is, with the context it has;
+//! 2. a device of a faster class before one of a slower. A class is a power of
+//!    two of memory bandwidth: what is nearly as fast counts as equally fast, and
+//!    a model is not thrown out for a few percent;
+//! 3. no device at all.
+//!
+//! Within a class a replica goes where nothing that runs must give way, then to
+//! the fastest device, then to the emptiest. It is placed with its smallest
+//! context; what room is left when all are placed goes to the new replicas, in
+//! the same order, as longer contexts.
+//!
+//! # What follows, and is tested
+//! - No device is promised more than it has.
+//! - The levels, read in that order, never get worse when memory or a device is
+//!   added. (A machine that was never measured is no memory yet.)
+//! - Planning again on what was planned changes nothing.
+//! - A new model of the same or a lower priority moves nobody.
+//! - What has no place has a reason for every device and machine.
+//!
+//! The search for an arrangement that keeps all earlier levels ([`search`]) is
+//! exact for a homelab's numbers and bounded beyond them.
+
+mod bandwidth;
+mod bytes;
+mod candidates;
+mod decision;
+mod grow;
+mod observed;
+mod planner;
+mod rank;
+mod rejection;
+mod search;
+mod selector;
+mod slots;
+mod workers;
+
+pub use bandwidth::bandwidth;
+pub use bytes::{gib, human, human_pair};
+pub use decision::{
+    Change, DeviceLoad, ModelPlan, MoveReason, Plan, Removal, RemoveReason, ReplicaPlan, WorkerAction,
+    WorkerPlan,
+};
+pub use observed::{
+    Context, Device, Devices, GpuClaim, Model, ModelFile, ModelKey, Namespaces, Observed, Placement, Release,
+    Replica, Resolution, Trouble, Worker, WorkerKind, WorkerState,
+};
+pub use planner::plan;
+pub use rejection::{Candidate, Group, Held, Reason, Rejection, group};
+pub use selector::{Operator, Requirement, Selector};

@@ -1,0 +1,176 @@
+//! What the planner says.
+
+use std::time::Duration;
+
+use hearth_model::Footprint;
+use serde::Serialize;
+
+use crate::{ModelKey, Rejection};
+
+/// The full decision of one planning round. It leaves its execution nothing to
+/// choose: a replica that is not named is unloaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// Every model, by key.
+    pub models: Vec<ModelPlan>,
+    /// Every Worker, by name.
+    pub workers: Vec<WorkerPlan>,
+    /// What is promised on every known device, by Worker and UUID.
+    pub devices: Vec<DeviceLoad>,
+    /// The plan may change after so long even if nothing else does: a machine
+    /// will have been idle for long enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recheck_after: Option<Duration>,
+}
+
+impl Plan {
+    /// The plan of a model.
+    #[must_use]
+    pub fn model(&self, key: &ModelKey) -> Option<&ModelPlan> {
+        self.models.binary_search_by(|m| m.key.cmp(key)).ok().map(|at| &self.models[at])
+    }
+
+    /// The plan of a Worker.
+    #[must_use]
+    pub fn worker(&self, name: &str) -> Option<&WorkerPlan> {
+        self.workers.binary_search_by(|w| w.name.as_str().cmp(name)).ok().map(|at| &self.workers[at])
+    }
+}
+
+/// What becomes of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelPlan {
+    /// Its name.
+    pub key: ModelKey,
+    /// Its replicas, by ordinal.
+    pub replicas: Vec<ReplicaPlan>,
+    /// Replicas that were there and end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removal>,
+    /// How many wanted replicas have no place.
+    pub missing: u32,
+    /// Workers that must start before it is known whether the model fits there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measuring: Vec<String>,
+    /// Every candidate that was not taken, by Worker and device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejection>,
+}
+
+/// A replica and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicaPlan {
+    /// Which of its model's. Stays as long as the replica does, also when it moves.
+    pub ordinal: u32,
+    /// The Worker.
+    pub worker: String,
+    /// UUID of the device.
+    pub device: String,
+    /// Tokens that a sequence may hold.
+    pub context: u32,
+    /// Bytes reserved.
+    pub footprint: Footprint,
+    /// What is new about it.
+    pub change: Change,
+}
+
+/// What is new about a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// It was not there.
+    Load,
+    /// It was elsewhere, or different.
+    Move {
+        /// Where it was.
+        worker: String,
+        /// UUID of the device where it was.
+        device: String,
+        /// Why it can't stay as it was.
+        reason: MoveReason,
+    },
+}
+
+/// Why a replica can't stay as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum MoveReason {
+    /// Its file, sequences or KV type are no longer those asked for, or its
+    /// context is out of the range asked for.
+    SpecChanged,
+    /// Its place is no longer one that it may have: the reason's name.
+    NotAllowed(String),
+    /// Its Worker or device is not there any more.
+    DeviceGone,
+    /// A model of higher priority took its place.
+    MadeRoom,
+    /// What others use has grown into its memory.
+    MemoryShrank,
+}
+
+/// A replica that ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// Which of its model's.
+    pub ordinal: u32,
+    /// Where it was.
+    pub worker: String,
+    /// UUID of its device.
+    pub device: String,
+    /// Why it ends.
+    pub reason: RemoveReason,
+}
+
+/// Why a replica ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum RemoveReason {
+    /// Fewer are wanted.
+    ScaledDown,
+    /// It can't stay, and there is no other place.
+    NoPlace(MoveReason),
+}
+
+/// What becomes of a Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerPlan {
+    /// Its name.
+    pub name: String,
+    /// What to do with its process.
+    pub action: WorkerAction,
+    /// Replicas placed on it.
+    pub replicas: u32,
+}
+
+/// What to do with a Worker's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum WorkerAction {
+    /// Leave it as it is.
+    Keep,
+    /// Start it: models were placed on it.
+    Start,
+    /// Start it, to learn what its devices have: a model might fit there.
+    StartToMeasure,
+    /// End it: it has been idle for long enough.
+    ParkIdle,
+    /// End it: the administrator closed it, and it holds nothing any more.
+    ParkClosed,
+    /// End it: it can't start, and nothing is placed on it.
+    ParkTroubled,
+}
+
+/// What is promised on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceLoad {
+    /// The Worker.
+    pub worker: String,
+    /// UUID of the device.
+    pub device: String,
+    /// Bytes of memory.
+    pub total: u64,
+    /// Bytes in use by processes that are not ours.
+    pub used_by_others: u64,
+    /// Bytes reserved for our replicas.
+    pub reserved: u64,
+    /// Bytes that a new replica could still have.
+    pub available: u64,
+}

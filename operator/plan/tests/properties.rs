@@ -1,0 +1,433 @@
+//! What must hold for every homelab. `PROPTEST_CASES=100000` soaks it.
+
+mod support;
+
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+
+use hearth_model::{Dims, Footprint};
+use hearth_plan::{
+    Change, Context, Device, Devices, GpuClaim, Model, ModelKey, Namespaces, Observed, Plan, Replica,
+    Resolution, Trouble, Worker, WorkerKind, WorkerState, plan,
+};
+use proptest::prelude::*;
+use support::*;
+
+const MIB: u64 = 1 << 20;
+
+/// A model whose weights are about all it takes.
+fn dims(weights: u64) -> Dims {
+    Dims {
+        layers: 2,
+        heads: 1,
+        kv_heads: 1,
+        head_dim_k: 32,
+        head_dim_v: 32,
+        embedding: 32,
+        ffn: 32,
+        vocab: 32,
+        context_length: 1 << 20,
+        weights_f32_bytes: weights * 4,
+        weights_packed_bytes: weights,
+    }
+}
+
+prop_compose! {
+    // Few sizes and few products, so that things collide.
+    fn device()(
+        uuid in 0u8..4, size in 2u64..26, others in 0u64..4, reserve in 0u64..2,
+        product in prop::sample::select(vec!["RTX 3090", "RTX 4090", "RTX 3060", "Tesla T4", ""]),
+        failed in prop::bool::weighted(0.05),
+    ) -> Device {
+        Device {
+            used_by_others: others * GIB / 2,
+            reserve: reserve * GIB,
+            failed: failed.then(|| "Xid 79".to_owned()),
+            ..gpu(&format!("GPU-{uuid}"), product, size)
+        }
+    }
+}
+
+prop_compose! {
+    fn machine()(
+        mut devices in prop::collection::vec(device(), 0..4),
+        on_cpu in prop::bool::weighted(0.2),
+        unmeasured in prop::bool::weighted(0.1),
+        state in prop::sample::select(vec![
+            WorkerState::Ready, WorkerState::Ready, WorkerState::Ready, WorkerState::Ready, WorkerState::Parked,
+            WorkerState::Parked, WorkerState::Starting, WorkerState::Draining, WorkerState::Gone,
+        ]),
+        closed in prop::bool::weighted(0.1),
+        is_joined in prop::bool::weighted(0.1),
+        is_private in prop::bool::weighted(0.1),
+        trouble in prop::bool::weighted(0.05),
+        free in 0u32..5,
+        store_free in prop::option::weighted(0.3, 0u64..20),
+        idle in 0u64..3600,
+    ) -> Worker {
+        devices.sort_by(|a, b| a.uuid.cmp(&b.uuid));
+        devices.dedup_by(|a, b| a.uuid == b.uuid);
+        if on_cpu {
+            devices = vec![cpu(64)];
+        }
+        let wanted = u32::try_from(devices.len()).expect("few").min(free.max(1));
+        Worker {
+            state,
+            closed,
+            kind: if is_joined { WorkerKind::Joined } else { WorkerKind::Pod },
+            namespaces: if is_private { Namespaces::Only(["private".to_owned()].into()) } else { Namespaces::All },
+            devices: if unmeasured {
+                Devices::Unmeasured { kind: hearth_model::footprint::DeviceKind::Cuda }
+            } else {
+                Devices::Known(devices)
+            },
+            gpus: (!on_cpu).then(|| GpuClaim { wanted, free, holders: Vec::new() }),
+            trouble: trouble.then(|| Trouble { reason: "Unschedulable".to_owned(), message: "no".to_owned() }),
+            store_free: store_free.map(|gib| gib * GIB),
+            idle_for: Duration::from_secs(idle),
+            ..worker("", Vec::new())
+        }
+    }
+}
+
+prop_compose! {
+    fn wish()(
+        weights in 1u64..80, created in 0i64..4, priority in -1i32..2, replicas in 0u32..3,
+        min in 1u32..5000, more in 0u32..100_000, sequences in 1u32..5,
+        device in prop::option::weighted(0.2, prop::sample::select(vec!["RTX 3090", "GPU-1", "Cuda", "Cpu"])),
+        is_private in prop::bool::weighted(0.2),
+        joined in prop::bool::weighted(0.8),
+        unresolved in prop::bool::weighted(0.05),
+    ) -> Model {
+        let mut wish = model("", dims(weights * GIB / 4));
+        wish.key.namespace = if is_private { "private" } else { "default" }.to_owned();
+        wish.created = created;
+        wish.priority = priority;
+        wish.replicas = replicas;
+        wish.context = Context { min, max: min + more };
+        wish.sequences = sequences;
+        wish.placement.devices = device.into_iter().map(str::to_owned).collect();
+        wish.placement.joined = joined;
+        if unresolved {
+            wish.file = Resolution::Unresolved("404".to_owned());
+        }
+        wish
+    }
+}
+
+prop_compose! {
+    /// At most eight replicas on at most six devices in most cases: where the
+    /// search is exact.
+    fn homelab(max_models: usize)(
+        mut workers in prop::collection::vec(machine(), 0..4),
+        mut models in prop::collection::vec(wish(), 0..max_models),
+    ) -> Observed {
+        for (at, worker) in workers.iter_mut().enumerate() {
+            worker.name = format!("w{at}");
+        }
+        for (at, model) in models.iter_mut().enumerate() {
+            model.key.name = format!("m{at}");
+            if let Resolution::Resolved(file) = &mut model.file {
+                file.id = format!("f{at}");
+            }
+        }
+        Observed { workers, models }
+    }
+}
+
+prop_compose! {
+    /// A homelab with a past: what an earlier plan, of an earlier homelab, left.
+    fn lived_in()(
+        before in homelab(6),
+        now in homelab(6),
+        same_machines in prop::bool::weighted(0.7),
+        same_models in prop::bool::weighted(0.5),
+        grown in 0u64..3,
+    ) -> Observed {
+        let after = carried_out(before.clone(), &plan(&before));
+        let mut now = now;
+        if same_machines {
+            now.workers = after.workers;
+            for worker in &mut now.workers {
+                if let Devices::Known(devices) = &mut worker.devices {
+                    devices.iter_mut().for_each(|d| d.used_by_others += grown * GIB / 4);
+                }
+            }
+        }
+        if same_models {
+            now.models = after.models;
+        } else {
+            for (model, old) in now.models.iter_mut().zip(after.models) {
+                model.current = old.current;
+                model.current.truncate(3);
+                if let (Resolution::Resolved(new), Resolution::Resolved(old)) = (&mut model.file, &old.file) {
+                    *new = old.clone();
+                }
+            }
+        }
+        now
+    }
+}
+
+fn devices(observed: &Observed) -> BTreeMap<(&str, &str), &Device> {
+    let known = observed.workers.iter().filter_map(|w| match &w.devices {
+        Devices::Known(devices) => Some(devices.iter().map(|d| ((w.name.as_str(), d.uuid.as_str()), d))),
+        Devices::Unmeasured { .. } => None,
+    });
+    known.flatten().collect()
+}
+
+/// How well each wanted replica is placed, in the order of the rule, worked out
+/// from the outside: 1000 to stay, else the class of the device, else 0.
+fn levels(observed: &Observed, plan: &Plan) -> Vec<u32> {
+    let devices = devices(observed);
+    let mut levels = Vec::new();
+    for model in &observed.models {
+        let planned = plan.model(&model.key).expect("planned");
+        let mut own: Vec<(bool, u32)> = planned
+            .replicas
+            .iter()
+            .map(|r| {
+                let device = devices[&(r.worker.as_str(), r.device.as_str())];
+                let gbps =
+                    device.bandwidth.unwrap_or_else(|| hearth_plan::bandwidth(device.kind, &device.product));
+                let level = if r.change == Change::Keep { 1000 } else { gbps.ilog2() };
+                (model.current.iter().any(|c| c.ordinal == r.ordinal), level)
+            })
+            .collect();
+        // Replicas that exist go before those that don't; among equals of one
+        // model only how many have which level matters.
+        own.sort_by_key(|(exists, level)| (!exists, Reverse(*level)));
+        own.resize(usize::try_from(model.replicas).expect("few"), (false, 0));
+        for (nth, (_, level)) in own.into_iter().enumerate() {
+            let exists = nth < model.current.len();
+            levels.push(((nth, Reverse(model.priority), !exists, model.created, model.key.clone()), level));
+        }
+    }
+    levels.sort_by(|a, b| a.0.cmp(&b.0));
+    levels.into_iter().map(|(_, level)| level).collect()
+}
+
+fn find<'a>(observed: &'a Observed, key: &ModelKey) -> &'a Model {
+    observed.models.iter().find(|m| m.key == *key).expect("a model")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4096, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_promises_more_than_there_is(observed in lived_in()) {
+        let plan = plan(&observed);
+        let devices = devices(&observed);
+        let mut sums: BTreeMap<(&str, &str), (u64, bool)> = BTreeMap::new();
+        for (model, replica) in plan.models.iter().flat_map(|m| m.replicas.iter().map(move |r| (m, r))) {
+            let sum = sums.entry((&replica.worker, &replica.device)).or_default();
+            sum.0 += replica.footprint.total();
+            sum.1 |= replica.change != Change::Keep;
+            let wish = find(&observed, &model.key);
+            prop_assert!((wish.context.min..=wish.context.max).contains(&replica.context));
+            prop_assert!(replica.footprint.weights > 0);
+        }
+        for (place, (sum, is_new)) in sums {
+            let device = devices[&place];
+            let reserve = if is_new { device.reserve } else { 0 };
+            prop_assert!(sum + reserve + device.used_by_others <= device.total, "{:?}: {} of {:?}", place, sum, device);
+            let load = plan.devices.iter().find(|d| (d.worker.as_str(), d.device.as_str()) == place).expect("a load");
+            prop_assert_eq!(load.reserved, sum);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_lists_does_not_matter(observed in lived_in(), seed in any::<u64>()) {
+        let mut shuffled = observed.clone();
+        let mut state = seed;
+        let mut next = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits") % n.max(1)
+        };
+        for at in 0..shuffled.workers.len() {
+            let other = next(shuffled.workers.len());
+            shuffled.workers.swap(at, other);
+            if let Devices::Known(devices) = &mut shuffled.workers[at].devices {
+                devices.reverse();
+            }
+        }
+        for at in 0..shuffled.models.len() {
+            let other = next(shuffled.models.len());
+            shuffled.models.swap(at, other);
+            shuffled.models[at].current.reverse();
+        }
+        prop_assert_eq!(plan(&observed), plan(&shuffled));
+    }
+
+    #[test]
+    fn more_memory_is_never_worse(observed in lived_in(), which in any::<prop::sample::Index>(), more in 1u64..16) {
+        let mut larger = observed.clone();
+        let mut known: Vec<&mut Device> = larger
+            .workers
+            .iter_mut()
+            .filter_map(|w| match &mut w.devices {
+                Devices::Known(devices) => Some(devices),
+                Devices::Unmeasured { .. } => None,
+            })
+            .flatten()
+            .collect();
+        prop_assume!(!known.is_empty());
+        let at = which.index(known.len());
+        known[at].total += more * GIB / 2;
+        let (before, after) = (plan(&observed), plan(&larger));
+        prop_assert!(levels(&larger, &after) >= levels(&observed, &before), "{:?}\n{:?}", before, after);
+    }
+
+    #[test]
+    fn another_device_is_never_worse(observed in lived_in(), extra in device()) {
+        let mut larger = observed.clone();
+        larger.workers.push(worker("x", vec![extra]));
+        let (before, after) = (plan(&observed), plan(&larger));
+        prop_assert!(levels(&larger, &after) >= levels(&observed, &before), "{:?}\n{:?}", before, after);
+    }
+
+    #[test]
+    fn planning_on_what_was_planned_changes_nothing(observed in lived_in()) {
+        let first = plan(&observed);
+        let second = carried_out(observed, &first);
+        let again = plan(&second);
+        prop_assert_eq!(places(&again), places(&first));
+        prop_assert!(all_kept(&again), "{:?}\n{:?}", first, again);
+        let missing = |p: &Plan| p.models.iter().map(|m| m.missing).collect::<Vec<_>>();
+        prop_assert_eq!(missing(&again), missing(&first));
+    }
+
+    #[test]
+    fn a_newcomer_of_no_higher_priority_moves_nobody(observed in lived_in(), newcomer in wish()) {
+        let first = plan(&observed);
+        let mut second = carried_out(observed, &first);
+        let lowest = second.models.iter().map(|m| m.priority).min().unwrap_or(0);
+        second.models.push(Model {
+            key: ModelKey::new("default", "newcomer"),
+            created: 99,
+            priority: lowest.min(newcomer.priority),
+            ..newcomer
+        });
+        for model in plan(&second).models.iter().filter(|m| m.key.name != "newcomer") {
+            prop_assert!(model.removed.is_empty());
+            prop_assert!(model.replicas.iter().all(|r| r.change == Change::Keep), "{:?}", model);
+        }
+    }
+
+    #[test]
+    fn who_leaves_moves_nobody(observed in lived_in(), which in any::<prop::sample::Index>()) {
+        let first = plan(&observed);
+        let mut second = carried_out(observed, &first);
+        prop_assume!(!second.models.is_empty());
+        second.models.remove(which.index(second.models.len()));
+        for model in plan(&second).models {
+            let before = first.model(&model.key).expect("planned");
+            for replica in &before.replicas {
+                let after = model.replicas.iter().find(|r| r.ordinal == replica.ordinal).expect("stays");
+                prop_assert_eq!(&after.change, &Change::Keep);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_place_has_a_reason_for_every_candidate(observed in lived_in()) {
+        let plan = plan(&observed);
+        for planned in &plan.models {
+            let model = find(&observed, &planned.key);
+            prop_assert_eq!(planned.replicas.len() + usize::try_from(planned.missing).expect("few"), model.replicas as usize);
+            if planned.missing == 0 {
+                continue;
+            }
+            for worker in &observed.workers {
+                let told: Vec<_> =
+                    planned.rejected.iter().filter(|r| r.candidate.worker == worker.name).collect();
+                let whole_machine = told.iter().any(|r| r.candidate.device.is_none());
+                let each_device = match &worker.devices {
+                    Devices::Known(devices) => !devices.is_empty() && devices
+                        .iter()
+                        .all(|d| told.iter().any(|r| r.candidate.device.as_deref() == Some(&d.uuid))),
+                    Devices::Unmeasured { .. } => false,
+                };
+                prop_assert!(whole_machine || each_device, "{} {:?}", worker.name, told);
+            }
+            for rejection in &planned.rejected {
+                prop_assert!(rejection.to_string().len() > 3);
+                if let hearth_plan::Reason::InsufficientMemory { needs, available, .. } = &rejection.reason {
+                    prop_assert!(needs.total() > *available);
+                }
+                if let hearth_plan::Reason::AwaitsMeasurement { workers } = &rejection.reason {
+                    prop_assert!(!workers.is_empty(), "{:?}", rejection);
+                }
+            }
+            prop_assert!(hearth_plan::group(&planned.rejected).len() <= 8);
+        }
+    }
+
+    #[test]
+    fn replicas_of_a_model_are_on_different_devices(observed in lived_in()) {
+        for model in plan(&observed).models {
+            let mut places: Vec<_> = model.replicas.iter().map(|r| (&r.worker, &r.device)).collect();
+            places.sort();
+            let count = places.len();
+            places.dedup();
+            prop_assert_eq!(places.len(), count);
+            let mut ordinals: Vec<u32> = model.replicas.iter().map(|r| r.ordinal).chain(model.removed.iter().map(|r| r.ordinal)).collect();
+            let count = ordinals.len();
+            ordinals.sort_unstable();
+            ordinals.dedup();
+            prop_assert_eq!(ordinals.len(), count);
+        }
+    }
+
+    #[test]
+    fn nothing_absurd_panics(
+        mut observed in lived_in(),
+        total in any::<u64>(), used in any::<u64>(), weights in any::<u64>(), footprint in any::<u64>(),
+    ) {
+        for worker in &mut observed.workers {
+            if let Devices::Known(devices) = &mut worker.devices {
+                devices.iter_mut().for_each(|d| (d.total, d.used_by_others) = (total, used));
+            }
+        }
+        for model in &mut observed.models {
+            if let Resolution::Resolved(file) = &mut model.file {
+                (file.dims.weights_packed_bytes, file.bytes) = (weights, weights);
+            }
+            let odd = Replica {
+                ordinal: u32::MAX,
+                worker: "w0".to_owned(),
+                device: "GPU-1".to_owned(),
+                context: 0,
+                sequences: model.sequences,
+                kv_type: model.kv_type,
+                file: String::new(),
+                footprint: Footprint { weights: footprint, kv: footprint, activations: 1, overhead: MIB },
+            };
+            model.current.push(Replica { ordinal: 7, context: model.context.min, ..odd.clone() });
+            model.current.push(odd);
+        }
+        let _ = plan(&observed);
+    }
+}
+
+/// A homelab beyond what the search is exact for is still planned soon.
+#[test]
+fn many_models_on_many_devices() {
+    let workers: Vec<Worker> = (0..8)
+        .map(|w| worker(&format!("w{w}"), (0..4).map(|d| gpu(&format!("GPU-{d}"), "RTX 3090", 24)).collect()))
+        .collect();
+    let models: Vec<Model> = (0..64)
+        .map(|m| {
+            let mut wish = model(&format!("m{m}"), dims((7 + m % 5) * GIB));
+            wish.replicas = 2;
+            wish.priority = i32::try_from(m % 7).expect("small");
+            wish
+        })
+        .collect();
+    let observed = Observed { workers, models };
+    let started = std::time::Instant::now();
+    let first = plan(&observed);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(all_kept(&plan(&carried_out(observed, &first))));
+}
