@@ -16,6 +16,9 @@ use crate::{
 pub(crate) struct Candidates<'a> {
     /// Devices it may have, by slot.
     pub(crate) options: Vec<Candidacy>,
+    /// Devices where a replica that runs may stay. More than `options` while the
+    /// file is not resolved: what runs does not end because a source is down.
+    pub(crate) stays: Vec<usize>,
     /// Machines that must run once before it is known what they have, with the
     /// presumed class of their devices.
     pub(crate) unmeasured: Vec<(&'a str, u32)>,
@@ -30,20 +33,16 @@ pub(crate) struct Candidacy {
     pub(crate) least: Footprint,
 }
 
-impl Candidates<'_> {
-    pub(crate) fn option(&self, slot: usize) -> Option<&Candidacy> {
-        self.options.iter().find(|option| option.slot == slot)
-    }
-}
-
 /// Sorts every machine and device into one of the three.
 pub(crate) fn candidates<'a>(model: &Model, workers: &[&'a Worker], slots: &[Slot<'a>]) -> Candidates<'a> {
-    let mut found = Candidates { options: Vec::new(), unmeasured: Vec::new(), refused: Vec::new() };
+    let mut found =
+        Candidates { options: Vec::new(), stays: Vec::new(), unmeasured: Vec::new(), refused: Vec::new() };
     for worker in workers {
-        let refusal = match &model.file {
-            Resolution::Unresolved(why) => Some(Reason::Unresolved { why: why.clone() }),
-            Resolution::Resolved(file) => refuses(worker, model, file),
+        let file = match &model.file {
+            Resolution::Resolved(file) => Ok(file),
+            Resolution::Unresolved(why) => Err(Reason::Unresolved { why: why.clone() }),
         };
+        let refusal = refuses(worker, model).or_else(|| store_refuses(worker, model, file.as_ref().ok()?));
         match worker.offer() {
             Offer::Unmeasured(kind) => {
                 let refusal = refusal.or_else(|| {
@@ -52,29 +51,29 @@ pub(crate) fn candidates<'a>(model: &Model, workers: &[&'a Worker], slots: &[Slo
                     (excluded && !model.placement.devices.is_empty())
                         .then(|| Reason::DeviceExcluded { wanted: model.placement.devices.clone() })
                 });
+                let refusal = refusal.or_else(|| file.err());
                 match refusal {
                     Some(reason) => {
-                        found.refused.push(Rejection { candidate: Candidate::worker(worker), reason })
+                        found.refused.push(Rejection { candidate: Candidate::worker(worker), reason });
                     }
                     None => found.unmeasured.push((&worker.name, class(bandwidth(kind, "")))),
                 }
             }
             Offer::Known([]) => {
-                let reason = refusal.unwrap_or(Reason::NoDevice);
+                let reason = refusal.or_else(|| file.err()).unwrap_or(Reason::NoDevice);
                 found.refused.push(Rejection { candidate: Candidate::worker(worker), reason });
             }
             Offer::Known(_) => {
                 for (at, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.worker.name == worker.name)
                 {
-                    match (&refusal, &model.file) {
-                        (None, Resolution::Resolved(file)) => match on_device(model, file, slot.device) {
-                            Ok(least) => found.options.push(Candidacy { slot: at, least }),
-                            Err(reason) => found.refuse(slot, reason),
-                        },
-                        (Some(reason), _) => found.refuse(slot, reason.clone()),
-                        (None, Resolution::Unresolved(why)) => {
-                            found.refuse(slot, Reason::Unresolved { why: why.clone() });
-                        }
+                    if let Some(reason) = refusal.clone().or_else(|| device_refuses(slot.device, model)) {
+                        found.refuse(slot, reason);
+                        continue;
+                    }
+                    found.stays.push(at);
+                    match file.clone().and_then(|file| least(model, file, slot.device)) {
+                        Ok(least) => found.options.push(Candidacy { slot: at, least }),
+                        Err(reason) => found.refuse(slot, reason),
                     }
                 }
             }
@@ -90,7 +89,7 @@ impl Candidates<'_> {
 }
 
 /// Why a machine does not take a model, whatever its devices.
-fn refuses(worker: &Worker, model: &Model, file: &ModelFile) -> Option<Reason> {
+fn refuses(worker: &Worker, model: &Model) -> Option<Reason> {
     if worker.closed {
         return Some(Reason::WorkerClosed);
     }
@@ -123,6 +122,11 @@ fn refuses(worker: &Worker, model: &Model, file: &ModelFile) -> Option<Reason> {
             holders: claim.holders.clone(),
         });
     }
+    None
+}
+
+/// Why a machine's store does not take a file.
+fn store_refuses(worker: &Worker, model: &Model, file: &ModelFile) -> Option<Reason> {
     let is_there = worker.stored.contains(&file.id)
         || model.current.iter().any(|r| r.worker == worker.name && r.file == file.id);
     match worker.store_free {
@@ -131,15 +135,17 @@ fn refuses(worker: &Worker, model: &Model, file: &ModelFile) -> Option<Reason> {
     }
 }
 
-/// What the model takes on a device at its smallest context, or why it may not have it.
-fn on_device(model: &Model, file: &ModelFile, device: &Device) -> Result<Footprint, Reason> {
+/// Why a model may not have a device, memory aside.
+fn device_refuses(device: &Device, model: &Model) -> Option<Reason> {
     let wanted = &model.placement.devices;
     if !wanted.is_empty() && !wanted.iter().any(|w| names(w, device)) {
-        return Err(Reason::DeviceExcluded { wanted: wanted.clone() });
+        return Some(Reason::DeviceExcluded { wanted: wanted.clone() });
     }
-    if let Some(message) = &device.failed {
-        return Err(Reason::DeviceFailed { message: message.clone() });
-    }
+    device.failed.as_ref().map(|message| Reason::DeviceFailed { message: message.clone() })
+}
+
+/// What the model takes on a device at its smallest context.
+fn least(model: &Model, file: &ModelFile, device: &Device) -> Result<Footprint, Reason> {
     footprint(&file.dims, &shape(model, model.context.min), device.storage, &device.overhead)
         .map_err(|error| Reason::Unresolved { why: error.to_string() })
 }

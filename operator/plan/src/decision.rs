@@ -17,6 +17,10 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// What is promised on every known device, by Worker and UUID.
     pub devices: Vec<DeviceLoad>,
+    /// The order in which wanted replicas had their turn, and what each got. Read
+    /// in this order, it never gets worse when memory is added.
+    #[serde(skip)]
+    pub turns: Vec<Turn>,
     /// The plan may change after so long even if nothing else does: a machine
     /// will have been idle for long enough.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +39,31 @@ impl Plan {
     pub fn worker(&self, name: &str) -> Option<&WorkerPlan> {
         self.workers.binary_search_by(|w| w.name.as_str().cmp(name)).ok().map(|at| &self.workers[at])
     }
+}
+
+/// What a wanted replica got when it was its turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Turn {
+    /// The model.
+    pub model: ModelKey,
+    /// Which of its replicas.
+    pub ordinal: u32,
+    /// What it got.
+    pub level: Rank,
+}
+
+/// How well a replica is placed, from worst to best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Rank {
+    /// It has no place.
+    Nowhere,
+    /// It has one.
+    Placed {
+        /// Power of two of the device's GB/s.
+        class: u32,
+        /// It stays where and as it is.
+        stays: bool,
+    },
 }
 
 /// What becomes of a model.
@@ -106,6 +135,8 @@ pub enum MoveReason {
     MadeRoom,
     /// What others use has grown into its memory.
     MemoryShrank,
+    /// A device of a faster class has room for it.
+    Faster,
 }
 
 /// A replica that ends.
@@ -146,7 +177,7 @@ pub struct WorkerPlan {
 pub enum WorkerAction {
     /// Leave it as it is.
     Keep,
-    /// Start it: models were placed on it.
+    /// Start it: models were placed on it, or will move to it for speed once it runs.
     Start,
     /// Start it, to learn what its devices have: a model might fit there.
     StartToMeasure,

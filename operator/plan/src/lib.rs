@@ -4,36 +4,47 @@
 //! whatever order their lists are, give equal plans.
 //!
 //! # The rule
-//! Replicas are taken one after the other: every model's first before any
-//! model's second; then by priority; then those that run before those that do
-//! not; then by age. Each gets the best level it can have without taking a level
-//! from those before it:
-//! 1. to stay where it is, with the context it has;
-//! 2. a device of a faster class before one of a slower. A class is a power of
+//! Wanted replicas have their turn one after the other: by priority; then those
+//! that run before those that do not, the faster placed first; then every model's
+//! first before any model's second; then by age. Each gets the best level it can
+//! have without taking a level from those before it:
+//! 1. a device of a faster class before one of a slower. A class is a power of
 //!    two of memory bandwidth: what is nearly as fast counts as equally fast, and
-//!    a model is not thrown out for a few percent;
+//!    nobody is moved or thrown out for a few percent;
+//! 2. within a class, to stay where it is, with the context it has;
 //! 3. no device at all.
 //!
-//! Within a class a replica goes where nothing that runs must give way, then to
-//! the fastest device, then to the emptiest. It is placed with its smallest
+//! Within a class a new replica goes where nothing that runs must give way, then
+//! to the fastest device, then to the emptiest. It is placed with its smallest
 //! context; what room is left when all are placed goes to the new replicas, in
 //! the same order, as longer contexts.
 //!
+//! So a replica moves for these reasons only: its place is gone or no longer
+//! allowed, its spec changed, a higher priority needs the room, others use the
+//! memory, or a device of a faster class on a machine that runs has room. A parked
+//! machine with such a device is started first.
+//!
+//! What has no place waits while a machine that is presumed faster than all that
+//! have room was never measured: that one is started first.
+//!
 //! # What follows, and is tested
 //! - No device is promised more than it has.
-//! - The levels, read in that order, never get worse when memory or a device is
-//!   added. (A machine that was never measured is no memory yet.)
-//! - Planning again on what was planned changes nothing.
+//! - [`Plan::turns`] never gets worse when memory or a device is added. (A machine
+//!   that was never measured is no memory yet.)
+//! - Planning again on what was planned changes nothing, but for moves to faster
+//!   machines that were started for it.
 //! - A new model of the same or a lower priority moves nobody.
 //! - What has no place has a reason for every device and machine.
 //!
-//! The search for an arrangement that keeps all earlier levels ([`search`]) is
+//! The search for an arrangement that keeps all earlier levels is
 //! exact for a homelab's numbers and bounded beyond them.
 
+mod assign;
 mod bandwidth;
 mod bytes;
 mod candidates;
 mod decision;
+mod explain;
 mod grow;
 mod observed;
 mod planner;
@@ -47,8 +58,8 @@ mod workers;
 pub use bandwidth::bandwidth;
 pub use bytes::{gib, human, human_pair};
 pub use decision::{
-    Change, DeviceLoad, ModelPlan, MoveReason, Plan, Removal, RemoveReason, ReplicaPlan, WorkerAction,
-    WorkerPlan,
+    Change, DeviceLoad, ModelPlan, MoveReason, Plan, Rank, Removal, RemoveReason, ReplicaPlan, Turn,
+    WorkerAction, WorkerPlan,
 };
 pub use observed::{
     Context, Device, Devices, GpuClaim, Model, ModelFile, ModelKey, Namespaces, Observed, Placement, Release,

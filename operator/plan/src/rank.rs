@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::observed::{Model, ModelKey, Replica};
+use crate::observed::{Model, Replica};
 
 /// A replica that is wanted.
 pub(crate) struct Unit<'a> {
@@ -20,10 +20,11 @@ pub(crate) struct Unit<'a> {
 /// the replicas that are no longer wanted, with their model.
 ///
 /// `can_stay` says which replicas could stay as they are: those are kept first
-/// when fewer are wanted.
+/// when fewer are wanted. `class` is that of a replica's device, if it is there.
 pub(crate) fn rank<'a>(
     models: &[&'a Model],
     can_stay: impl Fn(usize, &Replica) -> bool,
+    class: impl Fn(&Replica) -> Option<u32>,
 ) -> (Vec<Unit<'a>>, Vec<(usize, &'a Replica)>) {
     let mut units = Vec::new();
     let mut surplus = Vec::new();
@@ -44,10 +45,12 @@ pub(crate) fn rank<'a>(
             nth,
         }));
     }
-    units.sort_by_cached_key(|unit| key(unit, models[unit.model]));
+    units.sort_by_cached_key(|unit| {
+        let model = models[unit.model];
+        // Of equal priority, who runs goes before who does not, and who runs fast
+        // before who runs slowly: nobody is moved down for an equal.
+        let runs = unit.current.map(|replica| class(replica).unwrap_or(0));
+        (Reverse(model.priority), Reverse(runs), unit.nth, model.created, model.key.clone())
+    });
     (units, surplus)
-}
-
-fn key(unit: &Unit<'_>, model: &Model) -> (u32, Reverse<i32>, bool, i64, ModelKey) {
-    (unit.nth, Reverse(model.priority), unit.current.is_none(), model.created, model.key.clone())
 }

@@ -6,10 +6,13 @@
 
 use crate::slots::Slot;
 
-/// How well a replica is placed. [`Level::Kept`] is best, then higher classes.
+/// How well a replica is placed: the higher class first, and within a class
+/// rather where it is than anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
+    /// Where it is, as it is.
     Kept,
+    /// Anew, on a device of this class.
     Class(u32),
 }
 
@@ -52,7 +55,7 @@ pub(crate) struct Standing {
 
 /// Nodes of one search. Eight models on six devices take fewer; a search that
 /// ends here counts as having found nothing.
-const NODES: u32 = 100_000;
+const NODES: u32 = 50_000;
 
 pub(crate) struct Search<'a> {
     pub(crate) slots: &'a [Slot<'a>],

@@ -1,17 +1,22 @@
 //! Which machines are started and which are given back.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     decision::{ModelPlan, WorkerAction, WorkerPlan},
     observed::{Model, Release, Worker, WorkerKind, WorkerState},
 };
 
-/// What to do with every Worker, and when to look again.
+/// What to do with every Worker, and when to look again. `aims` are Workers that
+/// replicas would move to if they ran.
 pub(crate) fn workers(
     workers: &[&Worker],
     observed: &[&Model],
     planned: &[ModelPlan],
+    aims: &BTreeSet<&str>,
 ) -> (Vec<WorkerPlan>, Option<Duration>) {
     let mut placed: BTreeMap<&str, u32> = BTreeMap::new();
     for replica in planned.iter().flat_map(|m| &m.replicas) {
@@ -25,6 +30,7 @@ pub(crate) fn workers(
         .map(|worker| {
             let replicas = placed.get(worker.name.as_str()).copied().unwrap_or_default();
             let need = match replicas {
+                0 if aims.contains(worker.name.as_str()) => Need::Serve,
                 0 if measured(&worker.name) => Need::Measure,
                 0 => Need::None,
                 _ => Need::Serve,

@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hearth_model::{Dims, Footprint};
 use hearth_plan::{
-    Change, Context, Device, Devices, GpuClaim, Model, ModelKey, Namespaces, Observed, Plan, Replica,
-    Resolution, Trouble, Worker, WorkerKind, WorkerState, plan,
+    Change, Context, Device, Devices, GpuClaim, Model, ModelKey, MoveReason, Namespaces, Observed, Plan,
+    Rank, Replica, Resolution, Trouble, Worker, WorkerAction, WorkerKind, WorkerState, plan,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use support::*;
 
 const MIB: u64 = 1 << 20;
@@ -176,43 +176,37 @@ fn devices(observed: &Observed) -> BTreeMap<(&str, &str), &Device> {
     known.flatten().collect()
 }
 
-/// How well each wanted replica is placed, in the order of the rule, worked out
-/// from the outside: 1000 to stay, else the class of the device, else 0.
-fn levels(observed: &Observed, plan: &Plan) -> Vec<u32> {
-    let devices = devices(observed);
-    let mut levels = Vec::new();
-    for model in &observed.models {
-        let planned = plan.model(&model.key).expect("planned");
-        let mut own: Vec<(bool, u32)> = planned
-            .replicas
-            .iter()
-            .map(|r| {
-                let device = devices[&(r.worker.as_str(), r.device.as_str())];
-                let gbps =
-                    device.bandwidth.unwrap_or_else(|| hearth_plan::bandwidth(device.kind, &device.product));
-                let level = if r.change == Change::Keep { 1000 } else { gbps.ilog2() };
-                (model.current.iter().any(|c| c.ordinal == r.ordinal), level)
-            })
-            .collect();
-        // Replicas that exist go before those that don't; among equals of one
-        // model only how many have which level matters.
-        own.sort_by_key(|(exists, level)| (!exists, Reverse(*level)));
-        own.resize(usize::try_from(model.replicas).expect("few"), (false, 0));
-        for (nth, (_, level)) in own.into_iter().enumerate() {
-            let exists = nth < model.current.len();
-            levels.push(((nth, Reverse(model.priority), !exists, model.created, model.key.clone()), level));
+/// What each wanted replica got, in order; who they are must not depend on memory.
+fn levels(plan: &Plan) -> (Vec<(ModelKey, u32)>, Vec<Rank>) {
+    plan.turns.iter().map(|turn| ((turn.model.clone(), turn.ordinal), turn.level)).unzip()
+}
+
+/// Plans and carries out until every machine that should run does.
+fn settled(mut observed: Observed) -> (Observed, Plan) {
+    for _ in 0..4 {
+        let plan = plan(&observed);
+        let starts = plan.workers.iter().any(|w| w.action == WorkerAction::Start);
+        observed = carried_out(observed, &plan);
+        if !starts {
+            return (observed, plan);
         }
     }
-    levels.sort_by(|a, b| a.0.cmp(&b.0));
-    levels.into_iter().map(|(_, level)| level).collect()
+    panic!("machines are started again and again: {observed:?}");
 }
 
 fn find<'a>(observed: &'a Observed, key: &ModelKey) -> &'a Model {
     observed.models.iter().find(|m| m.key == *key).expect("a model")
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/properties.regressions"))),
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn never_promises_more_than_there_is(observed in lived_in()) {
@@ -224,7 +218,8 @@ proptest! {
             sum.0 += replica.footprint.total();
             sum.1 |= replica.change != Change::Keep;
             let wish = find(&observed, &model.key);
-            prop_assert!((wish.context.min..=wish.context.max).contains(&replica.context));
+            let resolved = matches!(wish.file, Resolution::Resolved(_));
+            prop_assert!(!resolved || (wish.context.min..=wish.context.max).contains(&replica.context));
             prop_assert!(replica.footprint.weights > 0);
         }
         for (place, (sum, is_new)) in sums {
@@ -275,7 +270,9 @@ proptest! {
         let at = which.index(known.len());
         known[at].total += more * GIB / 2;
         let (before, after) = (plan(&observed), plan(&larger));
-        prop_assert!(levels(&larger, &after) >= levels(&observed, &before), "{:?}\n{:?}", before, after);
+        let ((who, before_levels), (who_after, after_levels)) = (levels(&before), levels(&after));
+        prop_assert_eq!(who, who_after);
+        prop_assert!(after_levels >= before_levels, "{:?}\n{:?}", before, after);
     }
 
     #[test]
@@ -283,13 +280,14 @@ proptest! {
         let mut larger = observed.clone();
         larger.workers.push(worker("x", vec![extra]));
         let (before, after) = (plan(&observed), plan(&larger));
-        prop_assert!(levels(&larger, &after) >= levels(&observed, &before), "{:?}\n{:?}", before, after);
+        let ((who, before_levels), (who_after, after_levels)) = (levels(&before), levels(&after));
+        prop_assert_eq!(who, who_after);
+        prop_assert!(after_levels >= before_levels, "{:?}\n{:?}", before, after);
     }
 
     #[test]
     fn planning_on_what_was_planned_changes_nothing(observed in lived_in()) {
-        let first = plan(&observed);
-        let second = carried_out(observed, &first);
+        let (second, first) = settled(observed);
         let again = plan(&second);
         prop_assert_eq!(places(&again), places(&first));
         prop_assert!(all_kept(&again), "{:?}\n{:?}", first, again);
@@ -299,8 +297,7 @@ proptest! {
 
     #[test]
     fn a_newcomer_of_no_higher_priority_moves_nobody(observed in lived_in(), newcomer in wish()) {
-        let first = plan(&observed);
-        let mut second = carried_out(observed, &first);
+        let (mut second, _) = settled(observed);
         let lowest = second.models.iter().map(|m| m.priority).min().unwrap_or(0);
         second.models.push(Model {
             key: ModelKey::new("default", "newcomer"),
@@ -315,16 +312,16 @@ proptest! {
     }
 
     #[test]
-    fn who_leaves_moves_nobody(observed in lived_in(), which in any::<prop::sample::Index>()) {
-        let first = plan(&observed);
-        let mut second = carried_out(observed, &first);
+    fn who_leaves_moves_others_only_up(observed in lived_in(), which in any::<prop::sample::Index>()) {
+        let (mut second, first) = settled(observed);
         prop_assume!(!second.models.is_empty());
         second.models.remove(which.index(second.models.len()));
         for model in plan(&second).models {
             let before = first.model(&model.key).expect("planned");
             for replica in &before.replicas {
                 let after = model.replicas.iter().find(|r| r.ordinal == replica.ordinal).expect("stays");
-                prop_assert_eq!(&after.change, &Change::Keep);
+                let up = matches!(after.change, Change::Move { reason: MoveReason::Faster, .. });
+                prop_assert!(up || after.change == Change::Keep, "{:?}", after);
             }
         }
     }
@@ -351,7 +348,7 @@ proptest! {
                 prop_assert!(whole_machine || each_device, "{} {:?}", worker.name, told);
             }
             for rejection in &planned.rejected {
-                prop_assert!(rejection.to_string().len() > 3);
+                prop_assert!(rejection.to_string().len() >= 3);
                 if let hearth_plan::Reason::InsufficientMemory { needs, available, .. } = &rejection.reason {
                     prop_assert!(needs.total() > *available);
                 }

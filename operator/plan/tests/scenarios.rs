@@ -168,6 +168,35 @@ fn a_higher_priority_takes_the_place_and_the_lower_goes_elsewhere() {
 }
 
 #[test]
+fn a_model_returns_to_the_gpu_that_a_game_had() {
+    let gpu_box =
+        |free| Worker { stored: [].into(), ..parked("box", vec![gpu("GPU-0", "RTX 3090", 24)], free) };
+    let mut state = observed(vec![gpu_box(0), worker("nas", vec![cpu(64)])], vec![model("chat", LLAMA_8B)]);
+    let taken = plan(&state);
+    assert_eq!(places(&taken)["chat#0"], "nas/CPU-0");
+    state = carried_out(state, &taken);
+    assert!(all_kept(&plan(&state)));
+    state.workers[0] = gpu_box(1);
+    let freed = plan(&state);
+    assert!(all_kept(&freed), "it is served from the CPU until the box runs");
+    assert_eq!(action(&freed, "box"), WorkerAction::Start);
+    state = carried_out(state, &freed);
+    let back = plan(&state);
+    assert_eq!(places(&back)["chat#0"], "box/GPU-0");
+    assert!(matches!(&back.models[0].replicas[0].change, Change::Move { reason: MoveReason::Faster, .. }));
+}
+
+#[test]
+fn what_runs_does_not_end_because_its_source_is_down() {
+    let first = observed(homelab(), vec![model("chat", LLAMA_8B)]);
+    let mut state = carried_out(first.clone(), &plan(&first));
+    state.models[0].file = Resolution::Unresolved("503".to_owned());
+    let plan = plan(&state);
+    assert!(all_kept(&plan));
+    assert_eq!((plan.models[0].missing, plan.models[0].replicas.len()), (0, 1));
+}
+
+#[test]
 fn a_place_without_eviction_is_preferred_among_equals() {
     let workers = vec![
         worker("a", vec![gpu("GPU-A", "NVIDIA GeForce RTX 4090", 24)]),

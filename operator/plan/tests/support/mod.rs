@@ -1,5 +1,5 @@
 //! Machines and models of a homelab, with what does not matter filled in.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -156,21 +156,24 @@ pub fn model(name: &str, dims: Dims) -> Model {
 pub fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
     for model in &mut observed.models {
         let planned = plan.model(&model.key).expect("every model is planned");
-        let Resolution::Resolved(file) = &model.file else { continue };
-        model.current = planned
-            .replicas
-            .iter()
-            .map(|r| Replica {
-                ordinal: r.ordinal,
-                worker: r.worker.clone(),
-                device: r.device.clone(),
-                context: r.context,
-                sequences: model.sequences,
-                kv_type: model.kv_type,
-                file: file.id.clone(),
-                footprint: r.footprint,
-            })
-            .collect();
+        let old = std::mem::take(&mut model.current);
+        for r in &planned.replicas {
+            let kept = old.iter().find(|o| r.change == Change::Keep && o.ordinal == r.ordinal);
+            model.current.push(match (kept, &model.file) {
+                (Some(kept), _) => kept.clone(),
+                (None, Resolution::Resolved(file)) => Replica {
+                    ordinal: r.ordinal,
+                    worker: r.worker.clone(),
+                    device: r.device.clone(),
+                    context: r.context,
+                    sequences: model.sequences,
+                    kv_type: model.kv_type,
+                    file: file.id.clone(),
+                    footprint: r.footprint,
+                },
+                (None, Resolution::Unresolved(why)) => panic!("loads a file that is unresolved: {why}"),
+            });
+        }
     }
     for worker in &mut observed.workers {
         let planned = plan.worker(&worker.name).expect("every Worker is planned");
