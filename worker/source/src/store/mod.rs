@@ -1,0 +1,196 @@
+//! Whole files, by their digest.
+//!
+//! ```text
+//! blobs/sha256/<digest>    a whole file, checked; its time of change is its last use
+//! partial/<key>            a file that is being fetched
+//! partial/<key>.json       what a resumed fetch must agree with
+//! sources/<key>            the digest of what a source without one gave
+//! ```
+//!
+//! A file is in `blobs` only after its digest was checked, its bytes were synced
+//! and it was renamed: whatever is there is whole, also after a power cut.
+
+mod collect;
+mod download;
+mod folder;
+mod mounted;
+mod partial;
+mod retry;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+pub use collect::Collected;
+use folder::{Folder, Key};
+pub use retry::Retry;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use crate::{Digest, FetchError, Location, Resolved, Sources, Token};
+
+/// How far a fetch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are here, or that have been hashed.
+    pub done_bytes: u64,
+    /// Bytes of the whole file.
+    pub total_bytes: u64,
+}
+
+/// A whole file. While this lives, the store does not remove it.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// Where to open it.
+    pub path: PathBuf,
+    /// Its digest.
+    pub sha256: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// `None` for a file on a claim, which the store does not own.
+    _lease: Option<Arc<Lease>>,
+}
+
+/// Held by each [`Blob`] of one digest.
+#[derive(Debug)]
+struct Lease;
+
+/// Held while a key is being fetched, also by the thread that writes.
+type Gate = Arc<OwnedMutexGuard<()>>;
+
+/// A folder of whole files. Cheap to clone; clones share what is in use.
+/// One process a folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    retry: Retry,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: Folder,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    leases: HashMap<Digest, Weak<Lease>>,
+    gates: HashMap<Key, Weak<AsyncMutex<()>>>,
+}
+
+impl Store {
+    /// Opens a store, making its folders.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn open(root: &Path) -> Result<Self, FetchError> {
+        let folder = Folder::open(root)?;
+        let shared = Arc::new(Shared { folder, state: Mutex::default() });
+        Ok(Self { shared, retry: Retry::default() })
+    }
+
+    /// The same store with another patience.
+    #[must_use]
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// The file, fetched if it is not here. `progress` is called often: at each
+    /// piece that comes. Several callers of one file share one fetch. A call that
+    /// is dropped leaves what came for the next one to resume.
+    ///
+    /// # Errors
+    /// After the last retry of what may pass, at once for what may not.
+    pub async fn fetch(
+        &self,
+        sources: &Sources,
+        resolved: &Resolved,
+        token: Option<&Token>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Blob, FetchError> {
+        let key = Key::of(resolved);
+        let gate: Gate = Arc::new(self.gate(&key).lock_owned().await);
+        let url = match &resolved.location {
+            Location::Web(url) => url,
+            Location::Claim { claim, path } => {
+                return self.mounted(sources, resolved, claim, path, progress).await;
+            }
+        };
+        let known = resolved.sha256.or_else(|| self.recorded(resolved));
+        if let Some(blob) = known.and_then(|digest| self.get(digest)) {
+            progress(Progress { done_bytes: blob.size_bytes, total_bytes: blob.size_bytes });
+            return Ok(blob);
+        }
+        let job =
+            download::Job { folder: &self.shared.folder, sources, url, resolved, token, key: &key, gate };
+        let digest = job.run(&self.retry, progress).await?;
+        if resolved.sha256.is_none() {
+            self.record(resolved, digest)?;
+        }
+        self.get(digest).ok_or_else(|| FetchError::Io {
+            doing: "finding",
+            path: self.shared.folder.blob(digest),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    /// The file of a digest, if it is here.
+    #[must_use]
+    pub fn get(&self, digest: Digest) -> Option<Blob> {
+        // Under the lock, so that it is not removed between the look and the lease.
+        let mut state = self.state();
+        let path = self.shared.folder.blob(digest);
+        let size_bytes = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len();
+        folder::touch(&path);
+        let lease = state.leases.get(&digest).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let lease = Arc::new(Lease);
+            state.leases.insert(digest, Arc::downgrade(&lease));
+            lease
+        });
+        Some(Blob { path, sha256: digest, size_bytes, _lease: Some(lease) })
+    }
+
+    /// Bytes of all that is in the store, finished or not.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn used_bytes(&self) -> Result<u64, FetchError> {
+        self.shared.folder.used_bytes()
+    }
+
+    /// Bytes that the store could hold: what it holds and what is free.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn capacity_bytes(&self) -> Result<u64, FetchError> {
+        Ok(self.used_bytes()?.saturating_add(self.shared.folder.free_bytes()?))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that holds it can panic half-way through a change.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self, key: &Key) -> Arc<AsyncMutex<()>> {
+        let mut state = self.state();
+        state.gates.retain(|_, gate| gate.strong_count() > 0);
+        if let Some(gate) = state.gates.get(key).and_then(Weak::upgrade) {
+            return gate;
+        }
+        let gate = Arc::new(AsyncMutex::new(()));
+        state.gates.insert(key.clone(), Arc::downgrade(&gate));
+        gate
+    }
+
+    /// The digest that a source without one gave before; a source that does not
+    /// name its versions is asked again.
+    fn recorded(&self, resolved: &Resolved) -> Option<Digest> {
+        if resolved.revision.is_empty() {
+            return None;
+        }
+        self.shared.folder.recorded(&Key::of_source(resolved))
+    }
+
+    fn record(&self, resolved: &Resolved, digest: Digest) -> Result<(), FetchError> {
+        self.shared.folder.record(&Key::of_source(resolved), digest)
+    }
+}
