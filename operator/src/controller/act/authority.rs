@@ -1,0 +1,149 @@
+//! The authority's Secret, and the certificates that are signed with it.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use hearth_tls::{Credentials, CredentialsError, Identity, Live};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tracing::info;
+
+use crate::ca::{
+    Authority, AuthorityError, BundleError, LEAF_CA, LEAF_CERT, LEAF_VALIDITY, Life, authority_from,
+    authority_secret_data, leaf_secret_data, life_of,
+};
+use crate::controller::build::{AUTHORITY_SECRET, authority_secret, leaf_secret};
+
+/// The authority, and our own certificate.
+pub struct Certificates {
+    authority: Authority,
+    live: Live,
+    life: Life,
+}
+
+/// Certificates could not be made or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificatesError {
+    /// The authority's Secret could not be read.
+    #[error("reading Secret {AUTHORITY_SECRET}")]
+    Read(#[source] kube::Error),
+    /// The authority's Secret could not be made.
+    #[error("making Secret {AUTHORITY_SECRET}")]
+    Write(#[source] kube::Error),
+    /// The authority's Secret does not hold one. It is never overwritten:
+    /// machines trust what was in it.
+    #[error(
+        "reading the authority in Secret {AUTHORITY_SECRET}; restore the Secret, or delete it for a new authority"
+    )]
+    Bundle(#[from] BundleError),
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// Our own certificate cannot be used.
+    #[error("using the controller's own certificate")]
+    Credentials(#[from] CredentialsError),
+    /// Our own certificate has no end.
+    #[error("the controller's own certificate cannot be read back")]
+    NoLife,
+}
+
+impl Certificates {
+    /// Takes the authority from its Secret, or makes both, and signs our own
+    /// certificate.
+    ///
+    /// # Errors
+    /// When the Secret cannot be read or made, or holds no authority.
+    pub async fn open(client: &Client, namespace: &str) -> Result<Self, CertificatesError> {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let authority = match api.get_opt(AUTHORITY_SECRET).await.map_err(CertificatesError::Read)? {
+            Some(secret) => authority_from(&secret.data.unwrap_or_default())?,
+            None => Self::create(&api, namespace).await?,
+        };
+        let (credentials, life) = own(&authority)?;
+        Ok(Self { authority, live: Live::new(credentials), life })
+    }
+
+    async fn create(api: &Api<Secret>, namespace: &str) -> Result<Authority, CertificatesError> {
+        let (authority, key) = Authority::generate(SystemTime::now())?;
+        let secret = authority_secret(namespace, authority_secret_data(&authority, &key));
+        match api.create(&PostParams::default(), &secret).await {
+            Ok(_) => {
+                info!("a new certificate authority was made");
+                Ok(authority)
+            }
+            // Somebody was faster: theirs is the one.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let secret = api.get(AUTHORITY_SECRET).await.map_err(CertificatesError::Read)?;
+                Ok(authority_from(&secret.data.unwrap_or_default())?)
+            }
+            Err(error) => Err(CertificatesError::Write(error)),
+        }
+    }
+
+    /// Our own certificate, as it is renewed.
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// Signs our own certificate anew if it is due.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn renew_own(&mut self) -> Result<(), CertificatesError> {
+        if self.life.is_due(SystemTime::now()) {
+            let (credentials, life) = own(&self.authority)?;
+            self.live.replace(credentials);
+            self.life = life;
+            info!("the controller's certificate was renewed");
+        }
+        Ok(())
+    }
+
+    /// The Secret with a process's certificate, if the one that is there is due,
+    /// missing, or of another authority.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn leaf(
+        &self,
+        identity: &Identity,
+        there: Option<&Secret>,
+        namespace: &str,
+        name: &str,
+        labels: BTreeMap<String, String>,
+        owner: &OwnerReference,
+    ) -> Result<Option<Secret>, CertificatesError> {
+        let now = SystemTime::now();
+        let data = there.and_then(|secret| secret.data.as_ref());
+        let trusts = |data: &BTreeMap<String, ByteString>| {
+            data.get(LEAF_CA).is_some_and(|ca| ca.0 == self.authority.trust_pem().into_bytes())
+        };
+        let is_fresh = data.filter(|data| trusts(data)).and_then(life).is_some_and(|life| !life.is_due(now));
+        if is_fresh {
+            return Ok(None);
+        }
+        let issued = self.authority.issue(identity, now, LEAF_VALIDITY)?;
+        let data = leaf_secret_data(&self.authority, &issued);
+        Ok(Some(leaf_secret(namespace, name, labels, data, owner)))
+    }
+}
+
+/// When the certificate in a Secret ends.
+pub fn expiry(secret: &Secret) -> Option<Timestamp> {
+    Timestamp::try_from(life(secret.data.as_ref()?)?.not_after).ok()
+}
+
+fn life(data: &BTreeMap<String, ByteString>) -> Option<Life> {
+    life_of(&data.get(LEAF_CERT)?.0)
+}
+
+fn own(authority: &Authority) -> Result<(Credentials, Life), CertificatesError> {
+    let issued = authority.issue(&Identity::Controller, SystemTime::now(), LEAF_VALIDITY)?;
+    let (certificate, key) = (issued.certificate_pem.as_bytes(), issued.key_pem.as_bytes());
+    let life = life_of(certificate).ok_or(CertificatesError::NoLife)?;
+    Ok((Credentials::from_pem(certificate, key, authority.trust_pem().as_bytes())?, life))
+}

@@ -1,0 +1,74 @@
+//! Everything that was seen, at one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hearth_api::{ServedModel, Worker};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+
+use super::{Activity, Caches, LinkState, Links, ModelActivity};
+
+/// Everything that was seen, at one moment. What follows in a round reads this
+/// and nothing else.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// ServedModels, the oldest first.
+    pub models: Vec<Arc<ServedModel>>,
+    /// Workers by name.
+    pub workers: BTreeMap<String, Arc<Worker>>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, Arc<Node>>,
+    /// Pods of the whole cluster.
+    pub pods: Vec<Arc<Pod>>,
+    /// Names of the claims that we made.
+    pub claims: BTreeSet<String>,
+    /// Secrets that we made, by name.
+    pub secrets: BTreeMap<String, Arc<Secret>>,
+    /// Names of the RuntimeClasses.
+    pub runtime_classes: BTreeSet<String>,
+    /// What the workers told, by name.
+    pub links: BTreeMap<String, LinkState>,
+    /// What the gateways told, by namespace and name of the model.
+    pub activity: BTreeMap<(String, String), ModelActivity>,
+    /// The moment, for ages.
+    pub at: Instant,
+    /// The moment, for people.
+    pub now: Timestamp,
+}
+
+impl Snapshot {
+    /// What the caches, links and gateways say now.
+    pub fn take(caches: &Caches, links: &Links, activity: &Activity) -> Self {
+        let at = Instant::now();
+        let mut models = caches.models.state();
+        models.sort_by_cached_key(|model| {
+            (model.creation_timestamp().map(|time| time.0), model.namespace(), model.name_any())
+        });
+        let mut pods = caches.pods.state();
+        pods.sort_by_cached_key(|pod| (pod.namespace(), pod.name_any()));
+        Self {
+            models,
+            workers: by_name(&caches.workers),
+            nodes: by_name(&caches.nodes),
+            pods,
+            claims: caches.claims.state().iter().map(|claim| claim.name_any()).collect(),
+            secrets: by_name(&caches.secrets),
+            runtime_classes: caches.runtime_classes.state().iter().map(|class| class.name_any()).collect(),
+            links: links.states(),
+            activity: activity.models(at),
+            at,
+            now: Timestamp::now(),
+        }
+    }
+}
+
+fn by_name<K>(store: &Store<K>) -> BTreeMap<String, Arc<K>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.state().into_iter().map(|object| (object.name_any(), object)).collect()
+}

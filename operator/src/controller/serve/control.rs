@@ -1,0 +1,110 @@
+//! `hearth.control.v1`: what the gateways tell the leader.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use hearth_proto::control::v1::control_service_server::{ControlService, ControlServiceServer};
+use hearth_proto::control::v1::{ReportRequest, ReportResponse};
+use hearth_tls::{Guard, Incoming, Live, Role};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info};
+
+use super::super::leader::Leadership;
+use super::super::look::Activity;
+use super::super::trigger::Trigger;
+
+/// The server's side of the gateways' streams.
+#[derive(Debug, Clone)]
+pub struct ControlServer {
+    /// What was told.
+    pub activity: Activity,
+    /// Whom it wakes.
+    pub trigger: Trigger,
+    /// Whether we lead.
+    pub leadership: Leadership,
+}
+
+impl ControlServer {
+    /// Serves on `listener` until `stop`.
+    ///
+    /// # Errors
+    /// When the HTTP/2 server fails as a whole; a single connection never does that.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        live: Live,
+        stop: CancellationToken,
+    ) -> Result<(), tonic::transport::Error> {
+        let service =
+            InterceptedService::new(ControlServiceServer::new(self), Guard::roles(&[Role::Gateway]));
+        tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(std::time::Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(std::time::Duration::from_secs(5)))
+            .add_service(service)
+            .serve_with_incoming_shutdown(Incoming::new(listener, live), stop.cancelled_owned())
+            .await
+    }
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<ReportResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ControlService for ControlServer {
+    type ReportStream = Responses;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let mut epochs = self.leadership.watch();
+        let Some(epoch) = *epochs.borrow_and_update() else {
+            return Err(Status::unavailable(
+                "this controller does not lead; the Lease names the one that does",
+            ));
+        };
+        let peer = request.extensions().get::<hearth_tls::Peer>().map(|peer| peer.address);
+        let mut reports = request.into_inner();
+        let session = self.activity.open(&self.trigger);
+        let (answers, stream) = mpsc::channel(4);
+        info!(?peer, "a gateway reports");
+        // The task ends with the gateway's stream, with the answers' receiver,
+        // or with the leadership; the session ends with the task.
+        tokio::spawn(async move {
+            let mut epoch = epoch;
+            if answers.send(Ok(ReportResponse { epoch })).await.is_err() {
+                return;
+            }
+            loop {
+                tokio::select! {
+                    report = reports.next() => match report {
+                        Some(Ok(report)) => session.told(report),
+                        Some(Err(status)) => {
+                            debug!(?peer, %status, "a gateway's stream broke");
+                            return;
+                        }
+                        None => return,
+                    },
+                    changed = epochs.changed() => {
+                        let now = changed.ok().and_then(|()| *epochs.borrow_and_update());
+                        let Some(now) = now else {
+                            let _ = answers.send(Err(Status::unavailable("this controller stopped leading"))).await;
+                            return;
+                        };
+                        if now != epoch {
+                            epoch = now;
+                            if answers.send(Ok(ReportResponse { epoch })).await.is_err() { return; }
+                        }
+                    }
+                    () = answers.closed() => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}

@@ -1,0 +1,14 @@
+//! Tell: what became of it, in status, Events and metrics.
+
+mod events;
+mod metrics;
+mod model;
+mod replica;
+mod round;
+mod worker;
+
+pub use events::{Note, notes};
+pub use metrics::{InState, Metrics, Stage};
+pub use model::status as model_status;
+pub use replica::{footprint, tell as replica};
+pub use worker::status as worker_status;
