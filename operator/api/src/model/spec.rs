@@ -2,6 +2,8 @@
 
 // KubeSchema repeats the structs inside functions, with their visibility.
 #![allow(unreachable_pub)]
+// Each printer column has a type and a name.
+#![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
