@@ -1,0 +1,229 @@
+//! One request to generate, from the queue to its terminal item.
+
+use std::{mem, sync::Arc};
+
+use futures::{Stream, stream};
+use hearth_proto::inference::v1::{
+    Finish, GenerateRequest, GenerateResponse, Waiting, generate_response::Event,
+};
+use tokio::{
+    select,
+    time::{Instant, sleep_until, timeout_at},
+};
+use tonic::{Code, Request, Status, Streaming};
+
+use super::{Forwarder, attempts::Attempts, notices::Notices, waiting_for};
+use crate::gateway::{
+    deadline::Deadline,
+    dispatch::{Permit, Ticket},
+    ledger::Counted,
+    refusal::Refusal,
+    verdict::after_output,
+};
+
+/// A generation under way. Dropping it takes it back from wherever it is: it leaves the queue,
+/// or the worker's call is cancelled and the replica is free.
+#[derive(Debug)]
+pub struct Generation {
+    forwarder: Arc<Forwarder>,
+    request: GenerateRequest,
+    deadline: Deadline,
+    began: Instant,
+    phase: Phase,
+    counted: Counted,
+    notices: Notices,
+    attempts: Attempts,
+    /// Something of the answer was passed on: from here on there is no second try.
+    committed: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Queued(Ticket),
+    Granted(Permit),
+    Streaming(Permit, Box<Streaming<GenerateResponse>>),
+    Ended,
+}
+
+/// What one turn of [`Generation::next`] came to.
+enum Step {
+    Phase(Phase),
+    Tell(Waiting),
+    Item(GenerateResponse),
+    Broken(Status),
+    End(Status),
+}
+
+impl Generation {
+    pub(super) fn new(
+        forwarder: Arc<Forwarder>,
+        request: GenerateRequest,
+        deadline: Deadline,
+        ticket: Ticket,
+        counted: Counted,
+    ) -> Self {
+        Self {
+            forwarder,
+            request,
+            deadline,
+            began: Instant::now(),
+            phase: Phase::Queued(ticket),
+            counted,
+            notices: Notices::default(),
+            attempts: Attempts::default(),
+            committed: false,
+        }
+    }
+
+    /// The next item. The last one is a `finish` event or an error, and there is exactly one of
+    /// those; after it comes `None`.
+    pub async fn next(&mut self) -> Option<Result<GenerateResponse, Status>> {
+        loop {
+            let forwarder = self.forwarder.clone();
+            let step = select! {
+                biased;
+                () = forwarder.lifecycle.is_cut(), if !matches!(self.phase, Phase::Ended) => {
+                    Step::End(Refusal::Stopping.into())
+                }
+                step = self.step() => step?,
+            };
+            match step {
+                Step::Phase(phase) => self.phase = phase,
+                Step::Tell(waiting) => {
+                    return Some(Ok(GenerateResponse { event: Some(Event::Waiting(waiting)) }));
+                }
+                Step::Item(response) => {
+                    if let Some(item) = self.pass_on(response) {
+                        return Some(Ok(item));
+                    }
+                }
+                Step::Broken(status) => {
+                    if let Err(status) = self.recover(status) {
+                        return Some(Err(self.end(status)));
+                    }
+                }
+                Step::End(status) => return Some(Err(self.end(status))),
+            }
+        }
+    }
+
+    /// The items as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<GenerateResponse, Status>> + Send {
+        stream::unfold(self, |mut generation| async {
+            let item = generation.next().await?;
+            Some((item, generation))
+        })
+    }
+
+    /// Cancel safe: the phase changes only between two calls.
+    async fn step(&mut self) -> Option<Step> {
+        let Self { forwarder, request, deadline, phase, notices, .. } = self;
+        Some(match phase {
+            Phase::Ended => return None,
+            Phase::Queued(ticket) => {
+                let spot = ticket.spot();
+                select! {
+                    biased;
+                    granted = ticket.granted() => match granted {
+                        Ok(permit) => Step::Phase(Phase::Granted(permit)),
+                        Err(refusal) => Step::End(refusal.into()),
+                    },
+                    () = sleep_until(deadline.wait) => {
+                        let doing = waiting_for(&request.model, &spot.progress().message);
+                        Step::End(deadline.passed(&doing).into())
+                    }
+                    waiting = notices.next(&spot) => Step::Tell(waiting),
+                }
+            }
+            Phase::Granted(permit) => {
+                self.counted.running();
+                let call = async {
+                    let mut upstream = Request::new(request.clone());
+                    upstream.set_timeout(deadline.left(Instant::now()));
+                    forwarder.client(permit)?.generate(upstream).await
+                };
+                match timeout_at(deadline.end, call).await {
+                    Ok(Ok(response)) => {
+                        let Phase::Granted(permit) = mem::replace(phase, Phase::Ended) else { return None };
+                        Step::Phase(Phase::Streaming(permit, Box::new(response.into_inner())))
+                    }
+                    Ok(Err(status)) => Step::Broken(status),
+                    Err(_) => Step::End(deadline.passed("the worker had not begun to answer").into()),
+                }
+            }
+            Phase::Streaming(_, stream) => match timeout_at(deadline.end, stream.message()).await {
+                Ok(Ok(Some(response))) => Step::Item(response),
+                Ok(Ok(None)) => Step::Broken(Status::aborted("the worker ended its answer without a finish")),
+                Ok(Err(status)) => Step::Broken(status),
+                Err(_) => Step::End(deadline.passed("the model was generating").into()),
+            },
+        })
+    }
+
+    /// Takes note of what a worker sent. Returns what the client gets of it.
+    fn pass_on(&mut self, response: GenerateResponse) -> Option<GenerateResponse> {
+        let metrics = self.forwarder.metrics.clone();
+        match response.event.as_ref()? {
+            Event::Waiting(_) => {}
+            Event::Delta(_) => {
+                if !self.committed {
+                    self.commit();
+                    metrics.first_token(&self.request.model, self.began.elapsed());
+                }
+            }
+            Event::Finish(Finish { usage, .. }) => {
+                self.commit();
+                if let Some(usage) = usage {
+                    self.counted.used(usage);
+                    metrics.used(&self.request.model, usage.prompt_tokens, usage.completion_tokens);
+                }
+                metrics.ended(&self.request.model, "Generate", Code::Ok);
+                // The replica is free; what it still has to say, there is nothing.
+                self.phase = Phase::Ended;
+            }
+        }
+        Some(response)
+    }
+
+    fn commit(&mut self) {
+        self.committed = true;
+        if let Phase::Streaming(permit, _) = &self.phase {
+            permit.answered();
+        }
+    }
+
+    /// Lines the request up again if nothing of the answer was passed on.
+    fn recover(&mut self, status: Status) -> Result<(), Status> {
+        let (Phase::Granted(permit) | Phase::Streaming(permit, _)) =
+            mem::replace(&mut self.phase, Phase::Ended)
+        else {
+            return Err(status);
+        };
+        if self.committed {
+            if self.deadline.is_over(Instant::now()) {
+                return Err(self.deadline.passed("the model was generating").into());
+            }
+            return Err(after_output(&status, &permit.replica().worker));
+        }
+        let ticket =
+            self.attempts.again(&self.forwarder, &self.request.model, permit, status, &self.deadline)?;
+        self.counted.waiting();
+        self.phase = Phase::Queued(ticket);
+        Ok(())
+    }
+
+    fn end(&mut self, status: Status) -> Status {
+        self.phase = Phase::Ended;
+        self.forwarder.metrics.ended(&self.request.model, "Generate", status.code());
+        status
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if !matches!(self.phase, Phase::Ended) {
+            // The client went away.
+            self.forwarder.metrics.ended(&self.request.model, "Generate", Code::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Brings requests to workers and their answers back, for every protocol that clients speak.
+
+mod attempts;
+pub mod generation;
+mod notices;
+
+use std::{sync::Arc, time::Duration};
+
+use hearth_proto::inference::v1::{
+    GenerateRequest, Model, ModelState, TokenizeRequest, TokenizeResponse, generate_request,
+    inference_service_client::InferenceServiceClient, tokenize_request,
+};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Request, Status};
+
+use self::{attempts::Attempts, generation::Generation};
+use super::{
+    balance::Demand,
+    deadline::{Deadline, DeadlineLimits},
+    dispatch::{Dispatch, Permit},
+    ledger::Ledger,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    pool::Pool,
+    refusal::Refusal,
+    routes::{Route, facts::Standing},
+    validate,
+};
+
+/// Tokens that a request without `max_tokens` is taken to generate when replicas are compared.
+const USUAL_COMPLETION: u64 = 256;
+/// Bytes of text that make about one token, when replicas are compared.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// Everything that a request needs on its way.
+#[derive(Debug)]
+pub struct Forwarder {
+    /// Hands out replicas.
+    pub dispatch: Arc<Dispatch>,
+    /// Channels to the workers.
+    pub pool: Arc<Pool>,
+    /// What is going on.
+    pub ledger: Arc<Ledger>,
+    /// What happened.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests are taken.
+    pub lifecycle: Arc<Lifecycle>,
+    /// How long calls may take.
+    pub deadlines: DeadlineLimits,
+}
+
+impl Forwarder {
+    /// Begins a generation. Nothing is sent before the first [`Generation::next`].
+    ///
+    /// # Errors
+    /// When the request is wrong, its model is unknown or cannot be served, or too many wait.
+    pub fn generate(
+        self: &Arc<Self>,
+        request: GenerateRequest,
+        deadline: Deadline,
+    ) -> Result<Generation, Refusal> {
+        let begin = || {
+            validate::generate(&request)?;
+            let route = self.dispatch.route(&request.model)?;
+            let ticket = self.dispatch.enter(&request.model, demand(&request))?;
+            Ok((route, ticket))
+        };
+        match begin() {
+            Ok((route, ticket)) => {
+                let counted = self.ledger.begin(&route.key, &request.model);
+                Ok(Generation::new(self.clone(), request, deadline, ticket, counted))
+            }
+            Err(refusal) => Err(self.refused(&request.model, "Generate", refusal)),
+        }
+    }
+
+    /// The token ids of a text.
+    ///
+    /// # Errors
+    /// As [`Forwarder::generate`], and what the worker says.
+    pub async fn tokenize(
+        &self,
+        request: TokenizeRequest,
+        deadline: Deadline,
+    ) -> Result<TokenizeResponse, Status> {
+        let name = request.model.clone();
+        let known = self.dispatch.routes().get(&name).is_some();
+        let result = tokio::select! {
+            biased;
+            () = self.lifecycle.is_cut() => Err(Refusal::Stopping.into()),
+            result = self.try_tokenize(request, deadline) => result,
+        };
+        let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.ended(if known { &name } else { "" }, "Tokenize", code);
+        result
+    }
+
+    async fn try_tokenize(
+        &self,
+        request: TokenizeRequest,
+        deadline: Deadline,
+    ) -> Result<TokenizeResponse, Status> {
+        validate::tokenize(&request)?;
+        let bytes = match &request.input {
+            Some(tokenize_request::Input::Prompt(prompt)) => prompt.len(),
+            Some(tokenize_request::Input::Chat(chat)) => chat.messages.iter().map(|m| m.content.len()).sum(),
+            None => 0,
+        };
+        let demand = Demand { sequence: false, tokens: bytes as u64 / BYTES_A_TOKEN };
+        let mut attempts = Attempts::default();
+        let mut ticket = self.dispatch.enter(&request.model, demand)?;
+        loop {
+            let spot = ticket.spot();
+            let permit = timeout_at(deadline.wait, ticket.granted())
+                .await
+                .map_err(|_| deadline.passed(&waiting_for(&request.model, &spot.progress().message)))??;
+            let call = async {
+                let mut upstream = Request::new(request.clone());
+                upstream.set_timeout(deadline.left(Instant::now()));
+                self.client(&permit)?.tokenize(upstream).await
+            };
+            match timeout_at(deadline.end, call).await {
+                Ok(Ok(response)) => {
+                    permit.answered();
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) => {
+                    ticket = attempts.again(self, &request.model, permit, status, &deadline)?;
+                }
+                Err(_) => return Err(deadline.passed("the worker was tokenizing").into()),
+            }
+        }
+    }
+
+    /// The models that can be named, ordered by name.
+    pub fn models(&self, now: Timestamp) -> Vec<Model> {
+        self.dispatch.routes().iter().map(|(name, route)| describe(name, route, now)).collect()
+    }
+
+    fn client(&self, permit: &Permit) -> Result<InferenceServiceClient<tonic::transport::Channel>, Status> {
+        let channel =
+            self.pool.channel(permit.replica()).map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(InferenceServiceClient::new(channel))
+    }
+
+    fn refused(&self, name: &str, method: &'static str, refusal: Refusal) -> Refusal {
+        let known = self.dispatch.routes().get(name).is_some();
+        let code = Status::from(refusal.clone()).code();
+        self.metrics.ended(if known { name } else { "" }, method, code);
+        refusal
+    }
+}
+
+fn waiting_for(model: &str, progress: &str) -> String {
+    format!("the request was waiting for model {model:?}: {progress}")
+}
+
+fn demand(request: &GenerateRequest) -> Demand {
+    let prompt = match &request.input {
+        Some(generate_request::Input::Prompt(prompt)) => prompt.len() as u64 / BYTES_A_TOKEN,
+        Some(generate_request::Input::Chat(chat)) => {
+            chat.messages.iter().map(|message| message.content.len() as u64 / BYTES_A_TOKEN + 4).sum()
+        }
+        Some(generate_request::Input::Tokens(tokens)) => tokens.ids.len() as u64,
+        None => 0,
+    };
+    let completion =
+        request.stop.as_ref().and_then(|stop| stop.max_tokens).map_or(USUAL_COMPLETION, u64::from);
+    Demand { sequence: true, tokens: prompt.saturating_add(completion) }
+}
+
+/// A model as clients see it.
+fn describe(name: &str, route: &Route, now: Timestamp) -> Model {
+    let state = match &route.standing {
+        _ if route.is_ready() => ModelState::Ready,
+        Standing::Pending(_) => ModelState::Pending,
+        Standing::Loading(_) => ModelState::Loading,
+        Standing::Failed(_) => ModelState::Failed,
+    };
+    let age = Duration::try_from(now.duration_since(route.created)).unwrap_or_default();
+    Model {
+        name: name.to_owned(),
+        state: state.into(),
+        context_tokens: route.context_tokens,
+        quantization: route.quantization.clone(),
+        ready_replicas: u32::try_from(route.replicas.len()).unwrap_or(u32::MAX),
+        age: prost_types::Duration::try_from(age).ok(),
+    }
+}

@@ -1,0 +1,54 @@
+//! The gRPC side: `hearth.inference.v1`, health and reflection on one plaintext HTTP/2 port.
+
+mod health;
+mod inference;
+mod server;
+mod too_large;
+
+use std::{future::Future, sync::Arc};
+
+use hearth_proto::inference::v1::inference_service_server::{InferenceServiceServer, SERVICE_NAME};
+use tokio::{net::TcpListener, select};
+use tonic::service::Routes;
+use tower::util::MapResponseLayer;
+
+use self::inference::Inference;
+use super::forward::Forwarder;
+
+/// The largest message that a client may send, in bytes.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// Serves until `shutdown` completes and the last call has ended.
+///
+/// # Errors
+/// When the descriptors that reflection shows are damaged.
+pub async fn serve(
+    listener: TcpListener,
+    forwarder: Arc<Forwarder>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let follow = health::follow(forwarder.lifecycle.clone(), reporter);
+    let inference =
+        InferenceServiceServer::new(Inference::new(forwarder)).max_decoding_message_size(MAX_MESSAGE);
+    let router = Routes::new(inference)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .into_axum_router()
+        .layer(MapResponseLayer::new(too_large::clarify));
+    select! {
+        () = server::serve(listener, router, shutdown) => Ok(()),
+        never = follow => match never {},
+    }
+}
+
+/// What clients may see: not the services between Hearth's own processes.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(hearth_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(SERVICE_NAME)
+        .with_service_name("grpc.health.v1.Health")
+        .with_service_name("grpc.reflection.v1.ServerReflection")
+        .with_service_name("grpc.reflection.v1alpha.ServerReflection")
+}

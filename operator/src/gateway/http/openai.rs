@@ -1,0 +1,127 @@
+//! The handlers of the OpenAI API.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::BytesRejection},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use hearth_proto::inference::v1::generate_response::Event;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    MAX_BODY,
+    error::ApiError,
+    parse::{self, Parsed},
+    shape::{self, Answer, Endpoint},
+    stream,
+};
+use crate::gateway::{
+    deadline::Deadline,
+    forward::{Forwarder, generation::Generation},
+    refusal::Refusal,
+};
+
+type Body = Result<Bytes, BytesRejection>;
+
+/// `POST /v1/chat/completions`
+pub(super) async fn chat(forwarder: State<Arc<Forwarder>>, body: Body) -> Result<Response, ApiError> {
+    answer(&forwarder, Endpoint::Chat, parse::chat(&read(body)?)?).await
+}
+
+/// `POST /v1/completions`
+pub(super) async fn completion(forwarder: State<Arc<Forwarder>>, body: Body) -> Result<Response, ApiError> {
+    answer(&forwarder, Endpoint::Completion, parse::completion(&read(body)?)?).await
+}
+
+/// `GET /v1/models`
+pub(super) async fn models(forwarder: State<Arc<Forwarder>>) -> Json<Value> {
+    let now = Timestamp::now();
+    let models: Vec<Value> = forwarder.models(now).iter().map(|model| shape::model(model, now)).collect();
+    Json(json!({"object": "list", "data": models}))
+}
+
+/// `GET /v1/models/{id}`
+pub(super) async fn model(
+    forwarder: State<Arc<Forwarder>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let now = Timestamp::now();
+    let models = forwarder.models(now);
+    match models.iter().find(|model| model.name == id) {
+        Some(model) => Ok(Json(shape::model(model, now))),
+        None => {
+            let known = models.into_iter().map(|model| model.name).collect();
+            Err(Refusal::UnknownModel { name: id, known }.into())
+        }
+    }
+}
+
+/// Whatever is not there.
+pub(super) async fn not_found(uri: http::Uri) -> ApiError {
+    ApiError::bad(
+        StatusCode::NOT_FOUND,
+        Some("unknown_url"),
+        None,
+        format!("there is nothing at {}", uri.path()),
+    )
+}
+
+/// A path that is there, with another method.
+pub(super) async fn wrong_method(method: http::Method, uri: http::Uri) -> ApiError {
+    ApiError::bad(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Some("method_not_allowed"),
+        None,
+        format!("{} does not take {method}", uri.path()),
+    )
+}
+
+fn read(body: Body) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::bad(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Some("request_too_large"),
+            None,
+            format!("the body is larger than {MAX_BODY} bytes: send a shorter prompt or fewer messages"),
+        ),
+        status => ApiError::bad(status, None, None, rejection.body_text()),
+    })
+}
+
+async fn answer(
+    forwarder: &Arc<Forwarder>,
+    endpoint: Endpoint,
+    parsed: Parsed,
+) -> Result<Response, ApiError> {
+    let Parsed { request, stream, include_usage } = parsed;
+    let answer = Answer {
+        endpoint,
+        id: Uuid::new_v4().simple().to_string(),
+        created: Timestamp::now().as_second(),
+        model: request.model.clone(),
+        include_usage: stream && include_usage,
+    };
+    let deadline = Deadline::unnamed(forwarder.deadlines, Instant::now());
+    let generation = forwarder.generate(request, deadline)?;
+    if stream { stream::respond(generation, answer).await } else { whole(generation, &answer).await }
+}
+
+async fn whole(mut generation: Generation, answer: &Answer) -> Result<Response, ApiError> {
+    let mut text = String::new();
+    while let Some(item) = generation.next().await {
+        match item?.event {
+            Some(Event::Delta(delta)) => text.push_str(&delta.text),
+            Some(Event::Finish(finish)) => return Ok(Json(answer.whole(&text, &finish)).into_response()),
+            Some(Event::Waiting(_)) | None => {}
+        }
+    }
+    // A generation ends with a finish or an error, so this is a bug of ours.
+    Err(tonic::Status::internal("the generation ended without an end").into())
+}

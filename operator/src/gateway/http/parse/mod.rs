@@ -1,0 +1,25 @@
+//! OpenAI requests, parsed once into requests of `hearth.inference.v1`.
+//!
+//! Fields that are not known are ignored, as OpenAI's own server does. Fields that are known,
+//! not supported, and would change what the client gets, are refused by name: an answer that is
+//! silently another one is worse than an error.
+
+mod chat;
+mod completion;
+mod fields;
+mod options;
+
+use hearth_proto::inference::v1::GenerateRequest;
+
+pub use self::{chat::chat, completion::completion};
+
+/// A request and how to answer it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// What to generate.
+    pub request: GenerateRequest,
+    /// Answer as server-sent events.
+    pub stream: bool,
+    /// Close the stream with a chunk that holds the usage.
+    pub include_usage: bool,
+}

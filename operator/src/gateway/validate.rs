@@ -1,0 +1,202 @@
+//! Checks a request before it costs anything. The worker checks again what only it can know,
+//! such as the length of a prompt in tokens.
+
+use hearth_proto::inference::v1::{
+    Chat, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, generate_request, tokenize_request,
+};
+
+use super::refusal::{Refusal, Violation};
+
+/// Stop sequences a request may have.
+pub const MAX_STOP_SEQUENCES: usize = 16;
+
+/// Checks a request to generate.
+///
+/// # Errors
+/// [`Refusal::Invalid`] with every wrong field.
+pub fn generate(request: &GenerateRequest) -> Result<(), Refusal> {
+    let GenerateRequest { model, input, sampling, stop } = request;
+    let mut found = Violations::default();
+    found.model(model);
+    match input {
+        None => found.add("input", "is missing: set one of prompt, chat and tokens"),
+        Some(generate_request::Input::Prompt(prompt)) => found.prompt(prompt),
+        Some(generate_request::Input::Chat(chat)) => found.chat(chat),
+        Some(generate_request::Input::Tokens(tokens)) => {
+            found.unless(!tokens.ids.is_empty(), "tokens.ids", || "is empty: send at least one id".into());
+        }
+    }
+    if let Some(sampling) = sampling {
+        found.sampling(sampling);
+    }
+    if let Some(stop) = stop {
+        found.stop(stop);
+    }
+    found.into_result()
+}
+
+/// Checks a request to tokenize.
+///
+/// # Errors
+/// [`Refusal::Invalid`] with every wrong field.
+pub fn tokenize(request: &TokenizeRequest) -> Result<(), Refusal> {
+    let TokenizeRequest { model, input } = request;
+    let mut found = Violations::default();
+    found.model(model);
+    match input {
+        None => found.add("input", "is missing: set one of prompt and chat"),
+        // No text has no tokens: a fair question with a fair answer.
+        Some(tokenize_request::Input::Prompt(_)) => {}
+        Some(tokenize_request::Input::Chat(chat)) => found.chat(chat),
+    }
+    found.into_result()
+}
+
+#[derive(Default)]
+struct Violations(Vec<Violation>);
+
+impl Violations {
+    fn add(&mut self, field: &str, description: impl Into<String>) {
+        self.0.push(Violation { field: field.to_owned(), description: description.into() });
+    }
+
+    fn unless(&mut self, good: bool, field: &str, description: impl FnOnce() -> String) {
+        if !good {
+            self.add(field, description());
+        }
+    }
+
+    fn model(&mut self, model: &str) {
+        self.unless(!model.is_empty(), "model", || "is empty: name a served model".into());
+    }
+
+    fn prompt(&mut self, prompt: &str) {
+        self.unless(!prompt.is_empty(), "prompt", || "is empty: send at least one character".into());
+    }
+
+    fn chat(&mut self, chat: &Chat) {
+        self.unless(!chat.messages.is_empty(), "chat.messages", || {
+            "is empty: send at least one message".into()
+        });
+        for (i, message) in chat.messages.iter().enumerate() {
+            self.unless(!message.role.is_empty(), &format!("chat.messages[{i}].role"), || {
+                "is empty: send system, user or assistant".into()
+            });
+        }
+    }
+
+    fn sampling(&mut self, sampling: &SamplingOptions) {
+        let SamplingOptions { temperature, top_k: _, top_p, min_p, seed: _ } = sampling;
+        if let Some(value) = temperature {
+            self.unless((0.0..=2.0).contains(value), "sampling.temperature", || {
+                format!("{value} is not from 0 (greedy) to 2")
+            });
+        }
+        if let Some(value) = top_p {
+            self.unless(*value > 0.0 && *value <= 1.0, "sampling.top_p", || {
+                format!("{value} is not over 0 and up to 1")
+            });
+        }
+        if let Some(value) = min_p {
+            self.unless((0.0..=1.0).contains(value), "sampling.min_p", || {
+                format!("{value} is not from 0 to 1")
+            });
+        }
+    }
+
+    fn stop(&mut self, stop: &StopOptions) {
+        let StopOptions { max_tokens, sequences, ignore_eos: _ } = stop;
+        self.unless(*max_tokens != Some(0), "stop.max_tokens", || {
+            "is 0: send at least 1, or leave it out for all that the context holds".into()
+        });
+        self.unless(sequences.len() <= MAX_STOP_SEQUENCES, "stop.sequences", || {
+            format!("has {} entries: send at most {MAX_STOP_SEQUENCES}", sequences.len())
+        });
+        for (i, sequence) in sequences.iter().enumerate() {
+            self.unless(!sequence.is_empty(), &format!("stop.sequences[{i}]"), || {
+                "is empty and would stop at once: leave it out".into()
+            });
+        }
+    }
+
+    fn into_result(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_proto::inference::v1::{ChatMessage, TokenIds};
+
+    use super::*;
+
+    fn good() -> GenerateRequest {
+        GenerateRequest {
+            model: "m".into(),
+            input: Some(generate_request::Input::Prompt("hi".into())),
+            sampling: Some(SamplingOptions {
+                temperature: Some(0.0),
+                top_p: Some(1.0),
+                ..Default::default()
+            }),
+            stop: Some(StopOptions { max_tokens: Some(1), sequences: vec!["\n".into()], ignore_eos: None }),
+        }
+    }
+
+    fn fields(edit: impl FnOnce(&mut GenerateRequest)) -> Vec<String> {
+        let mut request = good();
+        edit(&mut request);
+        match generate(&request) {
+            Ok(()) => vec![],
+            Err(Refusal::Invalid(violations)) => {
+                violations.into_iter().map(|violation| violation.field).collect()
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_good_request_passes() {
+        assert!(fields(|_| {}).is_empty());
+        assert!(fields(|r| (r.sampling, r.stop) = (None, None)).is_empty());
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        use generate_request::Input;
+        assert_eq!(fields(|r| r.model.clear()), ["model"]);
+        assert_eq!(fields(|r| r.input = None), ["input"]);
+        assert_eq!(fields(|r| r.input = Some(Input::Prompt(String::new()))), ["prompt"]);
+        assert_eq!(fields(|r| r.input = Some(Input::Tokens(TokenIds::default()))), ["tokens.ids"]);
+        assert_eq!(fields(|r| r.input = Some(Input::Chat(Chat::default()))), ["chat.messages"]);
+        let chat = Chat { messages: vec![ChatMessage::default()], add_generation_prompt: None };
+        assert_eq!(fields(|r| r.input = Some(Input::Chat(chat))), ["chat.messages[0].role"]);
+        for bad in [-0.1, 2.1, f32::NAN, f32::INFINITY] {
+            assert_eq!(
+                fields(|r| r.sampling.as_mut().unwrap().temperature = Some(bad)),
+                ["sampling.temperature"]
+            );
+        }
+        for bad in [0.0, -1.0, 1.1, f32::NAN] {
+            assert_eq!(fields(|r| r.sampling.as_mut().unwrap().top_p = Some(bad)), ["sampling.top_p"]);
+        }
+        for bad in [-0.1, 1.1, f32::NAN] {
+            assert_eq!(fields(|r| r.sampling.as_mut().unwrap().min_p = Some(bad)), ["sampling.min_p"]);
+        }
+        assert_eq!(fields(|r| r.stop.as_mut().unwrap().max_tokens = Some(0)), ["stop.max_tokens"]);
+        assert_eq!(
+            fields(|r| r.stop.as_mut().unwrap().sequences = vec!["a".into(), String::new()]),
+            ["stop.sequences[1]"]
+        );
+        assert_eq!(fields(|r| r.stop.as_mut().unwrap().sequences = vec!["a".into(); 17]), ["stop.sequences"]);
+    }
+
+    #[test]
+    fn all_wrong_fields_are_told_at_once() {
+        let found = fields(|r| {
+            r.model.clear();
+            r.input = None;
+        });
+        assert_eq!(found, ["model", "input"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The edge to Kubernetes: four watches, read only, each turned into something that the rest
+//! of the gateway can be tested with.
+
+use std::{convert::Infallible, fmt::Debug, pin::pin};
+
+use futures::StreamExt as _;
+use hearth_api::{ServedModel, Worker};
+use hearth_tls::{CA_FILE, CERTIFICATE_FILE, Credentials, CredentialsError, KEY_FILE, Live};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    leader::{self, Leader},
+    routes::{
+        index::{Change, Update},
+        objects,
+    },
+};
+
+/// The Secret with the gateway's certificate, in the namespace of the release.
+pub const SECRET: &str = "hearth-gateway-tls";
+
+/// Tells each change of ServedModels.
+pub async fn models(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
+    let api = Api::<ServedModel>::all(client);
+    follow(api, watcher::Config::default(), objects::model, objects::model_key, |change| {
+        let updates = updates.clone();
+        async move { drop(updates.send(Update::Models(change)).await) }
+    })
+    .await
+}
+
+/// Tells each change of Workers.
+pub async fn workers(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
+    let api = Api::<Worker>::all(client);
+    follow(api, watcher::Config::default(), objects::worker, Worker::name_any, |change| {
+        let updates = updates.clone();
+        async move { drop(updates.send(Update::Workers(change)).await) }
+    })
+    .await
+}
+
+/// Tells who leads the controllers.
+pub async fn leader(client: Client, namespace: &str, leader: watch::Sender<Option<Leader>>) -> Infallible {
+    let api = Api::<Lease>::namespaced(client, namespace);
+    one(api, leader::LEASE, |lease| {
+        let found = lease.as_ref().and_then(leader::of_lease);
+        // The Lease is renewed every few seconds; who leads seldom changes.
+        leader.send_if_modified(|leader| {
+            let changed = *leader != found;
+            *leader = found;
+            changed
+        });
+    })
+    .await
+}
+
+/// Keeps the credentials that the Secret holds in force. One that is damaged or gone leaves
+/// the old ones: they may well be good still.
+pub async fn credentials(client: Client, namespace: &str, live: watch::Sender<Option<Live>>) -> Infallible {
+    let api = Api::<Secret>::namespaced(client, namespace);
+    let mut version = None;
+    one(api, SECRET, |secret| {
+        let Some(secret) = secret else {
+            tracing::warn!(secret = SECRET, "the Secret with the gateway's certificate is not there");
+            return;
+        };
+        // A watch that begins anew tells what is known already.
+        if version.is_some() && version == secret.metadata.resource_version {
+            return;
+        }
+        version = secret.metadata.resource_version.clone();
+        match read_credentials(&secret) {
+            Ok(credentials) => {
+                tracing::info!(identity = %credentials.identity(), "took over the gateway's certificate");
+                put_in_force(&live, credentials);
+            }
+            Err(error) => tracing::error!(secret = SECRET, %error, "the Secret cannot be used"),
+        }
+    })
+    .await
+}
+
+fn put_in_force(live: &watch::Sender<Option<Live>>, credentials: Credentials) {
+    live.send_modify(|live| match live {
+        Some(live) => live.replace(credentials),
+        None => *live = Some(Live::new(credentials)),
+    });
+}
+
+fn read_credentials(secret: &Secret) -> Result<Credentials, CredentialsError> {
+    let part = |name: &str| {
+        let data = secret.data.as_ref().and_then(|data| data.get(name));
+        data.map_or(&[][..], |bytes| bytes.0.as_slice())
+    };
+    Credentials::from_pem(part(CERTIFICATE_FILE), part(KEY_FILE), part(CA_FILE))
+}
+
+/// Watches all objects of a kind, for ever. A list that begins anew is told as a whole, so that
+/// nothing vanishes in between.
+async fn follow<K, F, Key, Sent>(
+    api: Api<K>,
+    config: watcher::Config,
+    fact: impl Fn(&K) -> F,
+    key: impl Fn(&K) -> Key,
+    tell: impl Fn(Change<Key, F>) -> Sent,
+) -> Infallible
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K::DynamicType: Default,
+    Sent: Future<Output = ()>,
+{
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut listed = Vec::new();
+    loop {
+        match events.next().await {
+            Some(Ok(Event::Init)) => listed.clear(),
+            Some(Ok(Event::InitApply(object))) => listed.push(fact(&object)),
+            Some(Ok(Event::InitDone)) => tell(Change::Replace(std::mem::take(&mut listed))).await,
+            Some(Ok(Event::Apply(object))) => tell(Change::Upsert(fact(&object))).await,
+            Some(Ok(Event::Delete(object))) => tell(Change::Remove(key(&object))).await,
+            Some(Err(error)) => warn(&kind, &error),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Watches one object by name, for ever.
+async fn one<K>(api: Api<K>, name: &str, mut tell: impl FnMut(Option<K>)) -> Infallible
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K::DynamicType: Default,
+{
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    let mut objects = pin!(watcher::watch_object(api, name).default_backoff());
+    loop {
+        match objects.next().await {
+            Some(Ok(object)) => tell(object),
+            Some(Err(error)) => warn(&kind, &error),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn warn(kind: &str, error: &watcher::Error) {
+    let error: &(dyn std::error::Error + 'static) = error;
+    tracing::warn!(kind, error, "a watch failed and is begun anew");
+}
+
+#[cfg(test)]
+mod tests {
+    use hearth_tls::{Identity, testing::TestCa};
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn secret(parts: &[(&str, &str)]) -> Secret {
+        let data =
+            parts.iter().map(|(name, text)| ((*name).to_owned(), ByteString(text.as_bytes().to_vec())));
+        Secret { data: Some(data.collect()), ..Secret::default() }
+    }
+
+    #[test]
+    fn a_secret_becomes_credentials_and_a_new_one_replaces_them() {
+        let ca = TestCa::new();
+        let pem = ca.issue(&Identity::Gateway);
+        let parts = [(CERTIFICATE_FILE, &*pem.certificate), (KEY_FILE, &*pem.key), (CA_FILE, &*pem.ca)];
+        let live = watch::Sender::new(None);
+        put_in_force(&live, read_credentials(&secret(&parts)).unwrap());
+        let first = live.borrow().clone().unwrap();
+        let before = first.current();
+        put_in_force(&live, ca.credentials(&Identity::Gateway));
+        assert!(!std::sync::Arc::ptr_eq(&before, &first.current()), "those who hold it see the new one");
+        assert!(read_credentials(&secret(&parts[..2])).is_err());
+        assert!(read_credentials(&Secret::default()).is_err());
+    }
+}
