@@ -50,13 +50,50 @@ pub(crate) fn footprint_of(model: &Model, slot: &Slot<'_>, replica: &Replica) ->
     }
 }
 
-/// Devices faster than the one where a replica runs, on machines that could not
-/// take it at once.
-pub(crate) fn above_unready(item: &Item, slots: &[Slot<'_>]) -> Vec<usize> {
-    let Some(stay) = item.stay else { return Vec::new() };
-    let class = slots[stay.slot].class;
-    let is_unready = |slot: &Slot<'_>| slot.class > class && slot.worker.state != WorkerState::Ready;
-    item.options.iter().map(|option| option.slot).filter(|slot| is_unready(&slots[*slot])).collect()
+/// Places until every machine that is aimed at runs: what runs and can stay does
+/// not end for a place on a machine that must start first. That one is started,
+/// and then moved to.
+pub(crate) fn for_now(
+    units: &[Unit<'_>],
+    items: &[Item],
+    found: &[Candidates<'_>],
+    slots: &[Slot<'_>],
+    aims: &[Option<Choice>],
+) -> Vec<Option<Choice>> {
+    let is_ready = |slot: usize| slots[slot].worker.state == WorkerState::Ready;
+    let waits = |item: &Item, aim: &Option<Choice>| {
+        item.stay
+            .zip(*aim)
+            .is_some_and(|(stay, aim)| slots[aim.slot].class > slots[stay.slot].class && !is_ready(aim.slot))
+    };
+    let mut waiting: Vec<bool> = items.iter().zip(aims).map(|(item, aim)| waits(item, aim)).collect();
+    let mut placed = aims.to_vec();
+    // Each round lets at least one go that can't stay after all.
+    while waiting.contains(&true) {
+        let reachable: Vec<Item> = items
+            .iter()
+            .zip(&waiting)
+            .map(|(item, waiting)| match item.stay.filter(|_| *waiting) {
+                None => item.clone(),
+                Some(stay) => {
+                    let mut item = item.clone();
+                    item.options
+                        .retain(|o| is_ready(o.slot) || slots[o.slot].class <= slots[stay.slot].class);
+                    item
+                }
+            })
+            .collect();
+        placed = assign(units, &reachable, found, slots);
+        let before = waiting.clone();
+        for ((waiting, item), place) in waiting.iter_mut().zip(items).zip(&placed) {
+            *waiting &= place.is_some_and(|p| Some(p) == item.stay || is_ready(p.slot));
+        }
+        if waiting == before {
+            break;
+        }
+        placed = aims.to_vec();
+    }
+    placed
 }
 
 pub(crate) fn item(unit: &Unit<'_>, model: &Model, found: &Candidates<'_>, slots: &[Slot<'_>]) -> Item {

@@ -17,8 +17,9 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
     /// What is promised on every known device, by Worker and UUID.
     pub devices: Vec<DeviceLoad>,
-    /// The order in which wanted replicas had their turn, and what each got. Read
-    /// in this order, it never gets worse when memory is added.
+    /// The order in which wanted replicas had their turn, and what each gets once
+    /// all machines that are to start run. Read in this order, it never gets worse
+    /// when memory is added.
     #[serde(skip)]
     pub turns: Vec<Turn>,
     /// The plan may change after so long even if nothing else does: a machine

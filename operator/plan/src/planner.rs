@@ -6,7 +6,7 @@ use hearth_model::Footprint;
 
 use crate::{
     Observed,
-    assign::{above_unready, assign, footprint_of, item, slot_of, stay},
+    assign::{assign, footprint_of, for_now, item, slot_of, stay},
     candidates::{Candidates, candidates},
     decision::{Change, DeviceLoad, ModelPlan, Plan, Rank, Removal, RemoveReason, ReplicaPlan, Turn},
     explain::{held, left, rejections},
@@ -34,17 +34,10 @@ pub fn plan(observed: &Observed) -> Plan {
         |model, replica| stay(models[model], &found[model], &slots, replica).is_some(),
         |replica| slot_of(&slots, replica).map(|slot| slots[slot].class),
     );
-    let mut items: Vec<Item> =
-        units.iter().map(|u| item(u, models[u.model], &found[u.model], &slots)).collect();
-    // Where all would be if every machine ran. What runs does not end for a place
-    // on a machine that must start first: that is started, and then moved to.
-    let waits_for_a_start = items.iter().any(|item| !above_unready(item, &slots).is_empty());
-    let aims = if waits_for_a_start { assign(&units, &items, &found, &slots) } else { Vec::new() };
-    for item in &mut items {
-        let unready = above_unready(item, &slots);
-        item.options.retain(|option| !unready.contains(&option.slot));
-    }
-    let placed = assign(&units, &items, &found, &slots);
+    let items: Vec<Item> = units.iter().map(|u| item(u, models[u.model], &found[u.model], &slots)).collect();
+    let aims = assign(&units, &items, &found, &slots);
+    let turns = turns(&units, &models, &aims, &slots);
+    let placed = for_now(&units, &items, &found, &slots, &aims);
     let aims: BTreeSet<&str> = aims
         .iter()
         .zip(&placed)
@@ -52,7 +45,6 @@ pub fn plan(observed: &Observed) -> Plan {
         .filter(|(aim, place)| place.kept && slots[aim.slot].class > slots[place.slot].class)
         .map(|(aim, _)| slots[aim.slot].worker.name.as_str())
         .collect();
-    let turns = turns(&units, &models, &placed, &slots);
     let placed = size(&units, &models, &slots, placed);
 
     let mut plans: Vec<ModelPlan> = models.iter().map(|model| empty(model)).collect();

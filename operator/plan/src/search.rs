@@ -25,6 +25,7 @@ pub(crate) struct Choice {
 }
 
 /// What the search knows of a replica.
+#[derive(Clone)]
 pub(crate) struct Item {
     /// Replicas of one model are on different devices.
     pub(crate) model: usize,
@@ -53,9 +54,14 @@ pub(crate) struct Standing {
     pub(crate) choice: Choice,
 }
 
-/// Nodes of one search. Eight models on six devices take fewer; a search that
+/// A search over at most so many replicas of one class is meant to be exact.
+const EXACT_UP_TO: usize = 12;
+/// Nodes of such a search. Eight models on six devices take fewer; a search that
 /// ends here counts as having found nothing.
 const NODES: u32 = 50_000;
+/// Nodes of a larger one, which only looks for an easy exchange: a round has one
+/// such search for every replica that fits nowhere.
+const NODES_BEYOND: u32 = 1_000;
 
 pub(crate) struct Search<'a> {
     pub(crate) slots: &'a [Slot<'a>],
@@ -140,7 +146,7 @@ impl Search<'_> {
         let least = |a: &Accepted| self.choices(a.item, a.level).map(|c| c.bytes).min().unwrap_or(0);
         movable.sort_by_key(|a| (std::cmp::Reverse(least(a)), a.item));
         let alike = self.alike(&movable);
-        let mut nodes = NODES;
+        let mut nodes = if movable.len() > EXACT_UP_TO { NODES_BEYOND } else { NODES };
         if !self.descend(&mut loads, &mut movable, 0, &alike, &mut nodes) {
             return false;
         }

@@ -157,6 +157,11 @@ pub fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
     for model in &mut observed.models {
         let planned = plan.model(&model.key).expect("every model is planned");
         let old = std::mem::take(&mut model.current);
+        for replica in &old {
+            if let Some(worker) = observed.workers.iter_mut().find(|w| w.name == replica.worker) {
+                worker.stored.insert(replica.file.clone());
+            }
+        }
         for r in &planned.replicas {
             let kept = old.iter().find(|o| r.change == Change::Keep && o.ordinal == r.ordinal);
             model.current.push(match (kept, &model.file) {
