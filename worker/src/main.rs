@@ -1,2 +1,5 @@
-//! The process that serves models on one machine.
-fn main() {}
+//! See [`hearth_worker`].
+
+fn main() -> std::process::ExitCode {
+    hearth_worker::cli::main()
+}

@@ -1,0 +1,104 @@
+//! Between the wire's types and the engine's.
+
+use std::time::Duration;
+
+use hearth_engine::{
+    ChatMessage, FinishReason, Input, LoadSpec, Request, RequestError, Sampling, Stop, Usage,
+};
+use hearth_model::KvType;
+use hearth_proto::engine::v1::LoadRequest;
+use hearth_proto::inference::v1 as api;
+use hearth_proto::inference::v1::generate_request;
+use hearth_proto::inference::v1::tokenize_request;
+use hearth_proto::worker::v1 as worker;
+use tonic::Status;
+
+use crate::status;
+
+/// When an engine is full, some request ends about this soon.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
+
+pub(super) fn load_spec(request: LoadRequest) -> Result<LoadSpec, Status> {
+    let kv_type = match request.kv_type() {
+        worker::KvType::F16 => KvType::F16,
+        worker::KvType::Q80 => KvType::Q8_0,
+        worker::KvType::Unspecified => return Err(status::invalid("kv_type", "is missing")),
+    };
+    let LoadRequest { replica_id, path, context_tokens, sequences, kv_type: _ } = request;
+    Ok(LoadSpec { id: replica_id, path: path.into(), context_tokens, sequences, kv_type })
+}
+
+/// The replica that is meant, and what is asked of it.
+pub(super) fn request(request: api::GenerateRequest) -> Result<(String, Request), Status> {
+    let api::GenerateRequest { model, input, sampling, stop } = request;
+    let input = match input {
+        None => return Err(no_input("one of prompt, chat and tokens")),
+        Some(generate_request::Input::Prompt(text)) => Input::Prompt(text),
+        Some(generate_request::Input::Chat(messages)) => chat(messages),
+        Some(generate_request::Input::Tokens(tokens)) => Input::Tokens(tokens.ids),
+    };
+    let api::SamplingOptions { temperature, top_k, top_p, min_p, seed } = sampling.unwrap_or_default();
+    let default = Sampling::default();
+    let sampling = Sampling {
+        temperature: temperature.unwrap_or(default.temperature),
+        top_k: top_k.unwrap_or(default.top_k),
+        top_p: top_p.unwrap_or(default.top_p),
+        min_p: min_p.unwrap_or(default.min_p),
+        seed,
+    };
+    let api::StopOptions { max_tokens, sequences, ignore_eos } = stop.unwrap_or_default();
+    let stop = Stop { max_tokens, sequences, ignore_eos: ignore_eos.unwrap_or(false) };
+    Ok((model, Request { input, sampling, stop }))
+}
+
+pub(super) fn tokenize(request: api::TokenizeRequest) -> Result<(String, Input), Status> {
+    let api::TokenizeRequest { model, input } = request;
+    let input = match input {
+        None => return Err(no_input("one of prompt and chat")),
+        Some(tokenize_request::Input::Prompt(text)) => Input::Prompt(text),
+        Some(tokenize_request::Input::Chat(messages)) => chat(messages),
+    };
+    Ok((model, input))
+}
+
+fn no_input(what: &str) -> Status {
+    status::invalid("input", format!("is missing: give {what}"))
+}
+
+fn chat(chat: api::Chat) -> Input {
+    let api::Chat { messages, add_generation_prompt } = chat;
+    Input::Chat {
+        messages: messages
+            .into_iter()
+            .map(|api::ChatMessage { role, content }| ChatMessage { role, content })
+            .collect(),
+        add_generation_prompt: add_generation_prompt.unwrap_or(true),
+    }
+}
+
+pub(super) fn finish(reason: FinishReason, usage: Usage, stop_sequence: Option<String>) -> api::Finish {
+    let reason = match reason {
+        FinishReason::Stop => api::FinishReason::Stop,
+        FinishReason::Length => api::FinishReason::Length,
+    };
+    let Usage { prompt_tokens, completion_tokens } = usage;
+    api::Finish {
+        reason: reason.into(),
+        usage: Some(api::Usage { prompt_tokens, completion_tokens }),
+        stop_sequence,
+    }
+}
+
+pub(super) fn request_error(error: &RequestError) -> Status {
+    let text = error.to_string();
+    match error {
+        RequestError::Invalid { field, value, message } => {
+            status::invalid(field, format!("is {value}: {message}"))
+        }
+        RequestError::ContextExceeded { .. } => status::invalid("input", text),
+        RequestError::UnknownModel { id } => status::unknown_model(id, text),
+        RequestError::Busy { .. } => status::full(text, RETRY_WHEN_FULL),
+        RequestError::Aborted { .. } => Status::aborted(text),
+        RequestError::Internal { .. } => Status::internal(text),
+    }
+}

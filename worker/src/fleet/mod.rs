@@ -1,0 +1,22 @@
+//! All replicas of this worker: what is wanted of them, and how they get there.
+//!
+//! [`state`] is what is known, [`step`] takes in one event and says what to do,
+//! both without a clock, a device or a network. [`run`] is the one task that
+//! owns a state, carries its effects out and feeds their results back in.
+
+pub mod backoff;
+mod effects;
+mod engines;
+pub mod essence;
+pub mod event;
+pub mod memory;
+pub mod progress;
+pub mod route;
+pub mod run;
+mod schedule;
+pub mod state;
+pub mod step;
+#[cfg(test)]
+mod tests;
+
+pub use run::{ApplyError, Fleet, FleetHandle, Setup};

@@ -1,0 +1,183 @@
+//! Where a request for a model goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearth_proto::inference::v1::ModelState;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use super::event::InstanceId;
+use super::state::{Instance, Stage};
+
+/// Requests that run on one instance.
+#[derive(Clone, Debug)]
+pub struct InFlight(Arc<watch::Sender<u32>>);
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl InFlight {
+    /// How many.
+    pub fn count(&self) -> u32 {
+        *self.0.borrow()
+    }
+
+    /// Counts one more until the answer is dropped.
+    pub fn enter(&self) -> Running {
+        self.0.send_modify(|n| *n += 1);
+        Running(self.clone())
+    }
+
+    /// Waits until there is none.
+    pub async fn idle(&self) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.0.subscribe().wait_for(|n| *n == 0).await;
+    }
+}
+
+/// One running request.
+#[derive(Debug)]
+pub struct Running(InFlight);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|n| *n -= 1);
+    }
+}
+
+/// A replica that takes requests.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which.
+    pub instance: InstanceId,
+    /// To its engine process.
+    pub channel: Channel,
+    /// What runs on it.
+    pub in_flight: InFlight,
+}
+
+/// One served name.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The furthest of its replicas.
+    pub state: ModelState,
+    /// What it is doing, in a sentence.
+    pub message: String,
+    /// Tokens a sequence may hold: the least of its replicas.
+    pub context_tokens: u32,
+    /// When to ask again, while it is not ready.
+    pub retry: Duration,
+    /// Those that take requests.
+    pub routes: Vec<Route>,
+}
+
+/// By served name.
+#[derive(Clone, Debug, Default)]
+pub struct Routes(pub BTreeMap<String, Model>);
+
+/// Asking more often than this tells nothing new.
+const RETRY_AT_LEAST: Duration = Duration::from_secs(1);
+/// And less often would miss a load that went faster than it looked.
+const RETRY_AT_MOST: Duration = Duration::from_secs(30);
+
+impl Routes {
+    /// Takes one instance in; `route` if it can be reached.
+    pub(super) fn add(&mut self, instance: &Instance, route: Option<Route>, now: Instant) {
+        if !instance.wanted {
+            return;
+        }
+        let (state, message, retry) = describe(instance, now);
+        let context_tokens = instance.spec.context_tokens.get();
+        let model = self.0.entry(instance.spec.served_name.clone()).or_insert_with(|| Model {
+            state,
+            message: message.clone(),
+            context_tokens,
+            retry,
+            routes: Vec::new(),
+        });
+        if rank(state) > rank(model.state) {
+            (model.state, model.message, model.retry) = (state, message, retry);
+        }
+        model.context_tokens = model.context_tokens.min(context_tokens);
+        model.routes.extend(route);
+    }
+}
+
+impl Model {
+    /// The route with the fewest requests.
+    pub fn pick(&self) -> Option<&Route> {
+        self.routes.iter().min_by_key(|r| r.in_flight.count())
+    }
+}
+
+/// A model is as far as the furthest of its replicas.
+fn rank(state: ModelState) -> u8 {
+    match state {
+        ModelState::Unspecified => 0,
+        ModelState::Failed => 1,
+        ModelState::Pending => 2,
+        ModelState::Loading => 3,
+        ModelState::Ready => 4,
+    }
+}
+
+fn describe(instance: &Instance, now: Instant) -> (ModelState, String, Duration) {
+    let wait = |progress: &super::progress::Progress| {
+        progress.eta(now).unwrap_or(RETRY_AT_LEAST).clamp(RETRY_AT_LEAST, RETRY_AT_MOST)
+    };
+    let percent = |p: &super::progress::Progress| match p.done.saturating_mul(100).checked_div(p.total) {
+        Some(percent) => format!(" ({percent} %)"),
+        None => String::new(),
+    };
+    match &instance.stage {
+        Stage::Waiting { .. } => {
+            let message = match &instance.failure {
+                Some(failure) => format!("is tried again soon; the last try failed: {}", failure.message),
+                None => "waits for its turn".to_owned(),
+            };
+            (ModelState::Pending, message, RETRY_AT_LEAST)
+        }
+        Stage::Fetching { progress, .. } => {
+            (ModelState::Loading, format!("is being fetched{}", percent(progress)), wait(progress))
+        }
+        Stage::Fetched => (ModelState::Loading, "waits for its turn to load".to_owned(), RETRY_AT_LEAST),
+        Stage::Loading { warming: true, .. } => {
+            (ModelState::Loading, "is warming up".to_owned(), RETRY_AT_LEAST)
+        }
+        Stage::Loading { progress, .. } => {
+            (ModelState::Loading, format!("is loading{}", percent(progress)), wait(progress))
+        }
+        Stage::Ready => (ModelState::Ready, "is ready".to_owned(), Duration::ZERO),
+        Stage::Draining { .. } | Stage::Unloading => {
+            (ModelState::Pending, "is being unloaded".to_owned(), RETRY_AT_LEAST)
+        }
+        Stage::Failed { .. } => {
+            let why = instance.failure.as_ref().map_or("", |f| f.message.as_str());
+            (ModelState::Failed, format!("failed: {why}"), RETRY_AT_MOST)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn in_flight_counts_and_waits() {
+        let in_flight = InFlight::default();
+        let (a, b) = (in_flight.enter(), in_flight.enter());
+        assert_eq!(in_flight.count(), 2);
+        let waiting = tokio::spawn({
+            let in_flight = in_flight.clone();
+            async move { in_flight.idle().await }
+        });
+        drop((a, b));
+        waiting.await.unwrap();
+        in_flight.idle().await;
+    }
+}

@@ -1,0 +1,429 @@
+//! The one task that owns the fleet's state.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearth_proto::worker::v1::WatchResponse;
+use hearth_source::Blob;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{self, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::effects::Instances;
+use super::engines::Engines;
+use super::essence::essence;
+use super::event::{Event, Try};
+use super::memory::{Memory, Ours};
+use super::route::{Route, Routes};
+use super::state::{Stage, State};
+use crate::convert::{StoreUse, snapshot};
+use crate::host::{Device, Probe, Reading};
+use crate::intent::{Intent, IntentError, IntentFile, Verdict};
+use crate::metrics::Metrics;
+use crate::spec::{Failure, Fence};
+use crate::store::ModelStore;
+use crate::supervise::Launcher;
+
+/// How often devices' memory is read.
+const READ_EVERY: Duration = Duration::from_secs(3);
+/// The most often that moving numbers are told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What a fleet is made of.
+pub struct Setup {
+    /// The devices.
+    pub probe: Box<dyn Probe>,
+    /// Bytes of each device that are left to others.
+    pub reserve: u64,
+    /// How engine processes are started.
+    pub launcher: Launcher,
+    /// Where files are kept.
+    pub store: Arc<ModelStore>,
+    /// Where the set in force is kept.
+    pub state_dir: PathBuf,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a set was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A later plan is in force.
+    #[error("the set {new} is older than the one in force, {applied}")]
+    Older {
+        /// What was sent.
+        new: Fence,
+        /// What is in force.
+        applied: Fence,
+    },
+    /// Another set came with the same fence before.
+    #[error("another set is in force with the same fence {0}; a changed set needs a later generation")]
+    Conflict(Fence),
+    /// It would not survive a restart, so it is not taken.
+    #[error("the set cannot be kept")]
+    NotKept(#[from] IntentError),
+    /// The process is about to end.
+    #[error("this worker is going")]
+    Leaving,
+}
+
+/// Something for the fleet's task.
+pub(super) enum Message {
+    Apply(Intent, oneshot::Sender<Result<Fence, ApplyError>>),
+    Event(Event),
+    EngineUp { device: String, channel: tonic::transport::Channel },
+    Fetched(Try, Blob),
+    Readings(Vec<Reading>),
+    StoreUse(StoreUse),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What a task's death means.
+pub(super) enum Death {
+    /// The same as this.
+    Means(Event),
+    /// Nothing: what it did ends some other way.
+    Nothing,
+    /// That this worker cannot go on.
+    Fatal(&'static str),
+}
+
+/// All tasks of the fleet, each with what its death would mean.
+pub(super) struct Tasks {
+    set: JoinSet<()>,
+    deaths: HashMap<task::Id, Death>,
+}
+
+impl Tasks {
+    pub(super) fn spawn(
+        &mut self,
+        death: Death,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> task::AbortHandle {
+        let handle = self.set.spawn(work);
+        self.deaths.insert(handle.id(), death);
+        handle
+    }
+}
+
+/// The way to reach a fleet. Clones reach the same.
+#[derive(Clone)]
+pub struct FleetHandle {
+    messages: mpsc::UnboundedSender<Message>,
+    told: watch::Receiver<Arc<WatchResponse>>,
+    routes: watch::Receiver<Arc<Routes>>,
+}
+
+impl FleetHandle {
+    /// Puts a set in force. When this returns it would survive a restart.
+    ///
+    /// # Errors
+    /// When it is older than what is in force, or cannot be kept.
+    pub async fn apply(&self, intent: Intent) -> Result<Fence, ApplyError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.messages.send(Message::Apply(intent, reply));
+        if sent.is_err() {
+            return Err(ApplyError::Leaving);
+        }
+        answer.await.unwrap_or(Err(ApplyError::Leaving))
+    }
+
+    /// The whole state, and each change of it.
+    pub fn watch(&self) -> watch::Receiver<Arc<WatchResponse>> {
+        self.told.clone()
+    }
+
+    /// Where requests go now.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.borrow().clone()
+    }
+
+    /// Begins nothing new from now on.
+    pub fn leave(&self) {
+        let _ = self.messages.send(Message::Event(Event::Leaving));
+    }
+
+    /// Ends all engine processes and the fleet's task.
+    pub async fn stop(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.messages.send(Message::Stop(reply)).is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
+/// The owner of everything that this worker holds.
+pub struct Fleet {
+    pub(super) state: State,
+    pub(super) instances: Instances,
+    pub(super) engines: Engines,
+    pub(super) tasks: Tasks,
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+    pub(super) store: Arc<ModelStore>,
+    pub(super) metrics: Arc<Metrics>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    intents: IntentFile,
+    intent: Option<Intent>,
+    devices: Vec<(Device, Option<Memory>)>,
+    reserve: u64,
+    store_use: StoreUse,
+    told: watch::Sender<Arc<WatchResponse>>,
+    routes: watch::Sender<Arc<Routes>>,
+}
+
+impl Fleet {
+    /// Reads the set that was in force, and the devices, once.
+    ///
+    /// # Errors
+    /// When there is a set that cannot be understood: to begin with none would
+    /// unload everything behind the controller's back.
+    pub fn new(setup: Setup) -> Result<(Self, FleetHandle), IntentError> {
+        let Setup { mut probe, reserve, launcher, store, state_dir, metrics } = setup;
+        let intents = IntentFile::in_dir(&state_dir);
+        let intent = intents.load()?;
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let found: Vec<Device> = probe.devices().to_vec();
+        let state = State::new(found.iter().map(|d| d.uuid.clone()));
+        let (told, told_rx) = watch::channel(Arc::new(WatchResponse::default()));
+        let (routes, routes_rx) = watch::channel(Arc::new(Routes::default()));
+        let handle = FleetHandle { messages: messages.clone(), told: told_rx, routes: routes_rx };
+        let mut fleet = Self {
+            state,
+            instances: Instances::default(),
+            engines: Engines::new(launcher, &found),
+            tasks: Tasks { set: JoinSet::new(), deaths: HashMap::new() },
+            messages,
+            store_use: store.usage(),
+            store,
+            metrics,
+            inbox,
+            intents,
+            intent: intent.clone(),
+            devices: found.into_iter().map(|d| (d, None)).collect(),
+            reserve,
+            told,
+            routes,
+        };
+        fleet.take_readings(probe.read());
+        fleet.watch_devices(probe);
+        if let Some(intent) = intent {
+            tracing::info!(fence = %intent.fence, replicas = intent.replicas.len(), "restoring the set in force");
+            fleet.step(Event::Applied(intent));
+        }
+        fleet.publish(true);
+        Ok((fleet, handle))
+    }
+
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// What can no longer be done without: the process should end.
+    pub async fn run(mut self) -> Result<(), &'static str> {
+        let mut ticks = interval(TELL_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.state.next_deadline();
+            let mut whole = false;
+            tokio::select! {
+                Some(message) = self.inbox.recv() => {
+                    if let Message::Stop(reply) = message {
+                        self.end().await;
+                        let _ = reply.send(());
+                        return Ok(());
+                    }
+                    self.take(message).await;
+                }
+                Some(ended) = self.tasks.set.join_next_with_id() => self.reap(ended)?,
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                    self.step(Event::Tick);
+                }
+                _ = ticks.tick() => whole = true,
+            }
+            self.publish(whole);
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Apply(intent, reply) => {
+                let _ = reply.send(self.apply(intent).await);
+            }
+            Message::Event(event) => self.step(event),
+            Message::EngineUp { device, channel } => {
+                self.engines.connected(&device, channel);
+                self.step(Event::EngineUp { device });
+            }
+            Message::Fetched(of, blob) => {
+                let file = self.instances.keep(of.instance, blob);
+                self.step(Event::Fetched { of, file });
+            }
+            Message::Readings(readings) => self.take_readings(readings),
+            Message::StoreUse(usage) => self.store_use = usage,
+            Message::Stop(_) => {}
+        }
+    }
+
+    async fn apply(&mut self, new: Intent) -> Result<Fence, ApplyError> {
+        if self.state.leaving {
+            return Err(ApplyError::Leaving);
+        }
+        let fence = new.fence;
+        match self.intent.as_ref().map_or(Verdict::Newer, |current| current.judge(&new)) {
+            Verdict::Older => {
+                let applied = self.intent.as_ref().map(|i| i.fence).unwrap_or_default();
+                return Err(ApplyError::Older { new: fence, applied });
+            }
+            Verdict::Conflict => return Err(ApplyError::Conflict(fence)),
+            Verdict::Same => {}
+            Verdict::Newer => {
+                let (file, to_save) = (self.intents.clone(), new.clone());
+                // Awaited here, so that sets are kept in the order they came in.
+                task::spawn_blocking(move || file.save(&to_save))
+                    .await
+                    .map_err(|_| ApplyError::Leaving)??;
+                tracing::info!(%fence, replicas = new.replicas.len(), "a set was applied");
+            }
+        }
+        self.intent = Some(new.clone());
+        self.step(Event::Applied(new));
+        Ok(fence)
+    }
+
+    fn step(&mut self, event: Event) {
+        if let Event::EngineDown { device, .. } = &event {
+            self.engines.disconnected(device);
+        }
+        let before = self.failures();
+        for effect in self.state.step(event, Instant::now()) {
+            self.carry_out(effect);
+        }
+        for (id, failure) in self.failures() {
+            if !before.contains(&(id.clone(), failure.clone())) {
+                tracing::warn!(replica = id, reason = failure.reason, "{}", failure.message);
+            }
+        }
+    }
+
+    fn failures(&self) -> Vec<(String, Failure)> {
+        let of = |i: &super::state::Instance| i.failure.clone().map(|f| (i.spec.id.clone(), f));
+        self.state.instances.values().filter_map(of).collect()
+    }
+
+    fn reap(&mut self, ended: Result<(task::Id, ()), task::JoinError>) -> Result<(), &'static str> {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(e) => e.id(),
+        };
+        let death = self.deaths_of(id);
+        match (ended, death) {
+            (Ok(_), Some(Death::Fatal(what))) => Err(what),
+            (Ok(_), _) => Ok(()),
+            // Aborted, because its work is no longer wanted.
+            (Err(e), _) if e.is_cancelled() => Ok(()),
+            (Err(e), Some(Death::Fatal(what))) => {
+                tracing::error!(error = %e, what, "a task without which nothing works died");
+                Err(what)
+            }
+            (Err(e), Some(Death::Means(event))) => {
+                tracing::error!(error = %e, "a task died");
+                self.step(event);
+                Ok(())
+            }
+            (Err(e), Some(Death::Nothing) | None) => {
+                tracing::error!(error = %e, "a task died");
+                Ok(())
+            }
+        }
+    }
+
+    fn deaths_of(&mut self, id: task::Id) -> Option<Death> {
+        self.tasks.deaths.remove(&id)
+    }
+
+    fn watch_devices(&mut self, mut probe: Box<dyn Probe>) {
+        let messages = self.messages.clone();
+        let store = self.store.clone();
+        self.tasks.spawn(Death::Fatal("reading the devices"), async move {
+            loop {
+                tokio::time::sleep(READ_EVERY).await;
+                let store = store.clone();
+                let read = move || {
+                    let readings = probe.read();
+                    (probe, readings, store.usage())
+                };
+                let Ok((back, readings, usage)) = task::spawn_blocking(read).await else { return };
+                probe = back;
+                if messages.send(Message::Readings(readings)).is_err() {
+                    return;
+                }
+                let _ = messages.send(Message::StoreUse(usage));
+            }
+        });
+    }
+
+    fn take_readings(&mut self, readings: Vec<Reading>) {
+        for reading in readings {
+            let Some((device, memory)) = self.devices.iter_mut().find(|(d, _)| d.uuid == reading.uuid) else {
+                continue;
+            };
+            let ours = Ours {
+                bytes: self.state.resident_bytes(&device.uuid),
+                settled: self.state.is_settled(&device.uuid),
+                shown: device.shows_ours,
+            };
+            let mut unusable =
+                device.engine.unavailable().map(|why| Failure::transient("DeviceUnavailable", why));
+            match reading.memory {
+                Ok(found) => {
+                    *memory = Some(Memory::update(*memory, found.total, found.used, reading.at, ours));
+                }
+                Err(why) => unusable = Some(Failure::transient("DeviceUnreadable", why)),
+            }
+            let bytes = memory.map_or(0, |m| m.budget(self.reserve));
+            let device = device.uuid.clone();
+            self.step(Event::Budget { device, bytes, unusable });
+        }
+    }
+
+    /// Tells what changed: the essence at once, the rest if `whole`.
+    fn publish(&mut self, whole: bool) {
+        let now = Instant::now();
+        let mut routes = Routes::default();
+        for (id, instance) in &self.state.instances {
+            let ready = instance.wanted && instance.stage == Stage::Ready;
+            let channel = ready.then(|| self.engines.channel(&instance.spec.device)).flatten();
+            let route = channel.map(|channel| Route {
+                instance: *id,
+                channel,
+                in_flight: self.instances.in_flight(*id),
+            });
+            routes.add(instance, route, now);
+        }
+        self.routes.send_replace(Arc::new(routes));
+        let outstanding = |id| self.instances.outstanding(id);
+        let new = snapshot(&self.state, &self.devices, self.store_use, outstanding, now);
+        self.told.send_if_modified(|told| {
+            let tell = if whole { **told != new } else { essence(told) != essence(&new) };
+            if tell {
+                *told = Arc::new(new);
+            }
+            tell
+        });
+    }
+
+    /// Ends every engine process; other work is let go of.
+    async fn end(&mut self) {
+        self.instances.abort_all();
+        self.engines.stop_all();
+        while self.engines.any_running() {
+            match self.inbox.recv().await {
+                Some(Message::Event(Event::EngineDown { device, .. })) => self.engines.disconnected(&device),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.tasks.set.shutdown().await;
+    }
+}

@@ -1,0 +1,319 @@
+//! One event at a time: what it changes, and what it wants done.
+//!
+//! Pure: time comes in as an argument, and everything that reaches outside
+//! leaves as an [`Effect`].
+
+use std::time::{Duration, Instant};
+
+use super::backoff::backoff;
+use super::event::{Effect, Event, InstanceId, LoadStep, Try};
+use super::progress::Progress;
+use super::state::{EngineState, Instance, Stage, State};
+use crate::intent::Intent;
+use crate::spec::{Failure, ReplicaSpec};
+
+/// How long a replica that is no longer wanted may finish what it began.
+pub const DRAIN_AT_MOST: Duration = Duration::from_secs(30);
+/// After a load that ran into its time limit: what took that long will not be
+/// faster in a minute.
+const RETRY_AFTER_TIMEOUT: Duration = Duration::from_secs(300);
+
+impl State {
+    /// Takes one event in. The effects are to be carried out in their order.
+    pub fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.absorb(event, now, &mut effects);
+        self.expire(now, &mut effects);
+        self.schedule(now, &mut effects);
+        effects
+    }
+
+    fn absorb(&mut self, event: Event, now: Instant, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Applied(intent) => self.apply(intent, now, effects),
+            Event::FetchProgress { of, done, total } => {
+                if let Some(Stage::Fetching { progress, .. }) = self.stage_of(of) {
+                    progress.report(now, done, total);
+                }
+            }
+            Event::Fetched { of, file } => {
+                if let Some(stage @ Stage::Fetching { .. }) = self.stage_of(of) {
+                    *stage = Stage::Fetched;
+                    self.instance(of.instance, |i| i.file = Some(file));
+                }
+            }
+            Event::FetchFailed { of, failure } => {
+                if let Some(Stage::Fetching { .. }) = self.stage_of(of) {
+                    self.instance(of.instance, |i| i.fail(failure, now));
+                }
+            }
+            Event::LoadProgress { of, step, done, total } => {
+                if let Some(Stage::Loading { progress, warming, .. }) = self.stage_of(of) {
+                    let now_warming = step == LoadStep::Warming;
+                    if *warming != now_warming {
+                        *warming = now_warming;
+                        *progress = Progress::default();
+                    }
+                    progress.report(now, done, total);
+                }
+            }
+            Event::Loaded { of, measured } => self.loaded(of, measured),
+            Event::LoadFailed { of, failure } => {
+                if let Some(Stage::Loading { .. }) = self.stage_of(of) {
+                    self.instance(of.instance, |i| i.fail(failure, now));
+                }
+            }
+            Event::Idle(id) => self.unload_if(id, effects, |stage| matches!(stage, Stage::Draining { .. })),
+            Event::Unloaded(id) => {
+                if let Some(instance) = self.instances.get_mut(&id)
+                    && instance.stage == Stage::Unloading
+                {
+                    self.gone(id, now, effects);
+                }
+            }
+            Event::EngineUp { device } => {
+                if let Some(slot) = self.devices.get_mut(&device)
+                    && slot.engine == EngineState::Starting
+                {
+                    slot.engine = EngineState::Up;
+                }
+            }
+            Event::EngineDown { device, failure } => self.engine_down(&device, failure, now, effects),
+            Event::Budget { device, bytes, unusable } => {
+                if let Some(slot) = self.devices.get_mut(&device) {
+                    slot.budget = bytes;
+                    slot.unusable = unusable;
+                }
+            }
+            Event::Leaving => self.leaving = true,
+            Event::Tick => {}
+        }
+    }
+
+    /// The stage of an instance, if the try is its present one.
+    fn stage_of(&mut self, of: Try) -> Option<&mut Stage> {
+        self.instances.get_mut(&of.instance).filter(|i| i.number == of.number).map(|i| &mut i.stage)
+    }
+
+    fn instance(&mut self, id: InstanceId, change: impl FnOnce(&mut Instance)) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            change(instance);
+        }
+    }
+
+    fn apply(&mut self, intent: Intent, now: Instant, effects: &mut Vec<Effect>) {
+        self.applied = Some(intent.fence);
+        let mut new: Vec<ReplicaSpec> = intent.replicas;
+        let present: Vec<_> = self.instances.iter().filter(|(_, i)| i.wanted).map(|(id, _)| *id).collect();
+        for id in present {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            match new.iter().position(|spec| instance.spec.same_load(spec)) {
+                Some(at) => instance.update(new.swap_remove(at)),
+                None => self.retire(id, now, effects),
+            }
+        }
+        // In the order of their ids, so that the same set begins the same way.
+        new.sort_by(|a, b| a.id.cmp(&b.id));
+        for spec in new {
+            self.last_instance += 1;
+            let known = self.devices.contains_key(&spec.device);
+            let mut instance = Instance {
+                fence: intent.fence,
+                wanted: true,
+                stage: Stage::Waiting { not_before: None },
+                number: 0,
+                failures: 0,
+                failure: None,
+                file: None,
+                measured: None,
+                spec,
+            };
+            if !known {
+                let message = format!("this worker has no device {:?}", instance.spec.device);
+                instance.fail(Failure::permanent("UnknownDevice", message), now);
+            }
+            self.instances.insert(InstanceId(self.last_instance), instance);
+        }
+    }
+
+    /// Begins the end of an instance that is no longer wanted.
+    fn retire(&mut self, id: InstanceId, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        instance.wanted = false;
+        match instance.stage {
+            Stage::Waiting { .. } | Stage::Fetched | Stage::Failed { .. } => self.forget(id, effects),
+            Stage::Fetching { .. } => {
+                effects.push(Effect::StopFetch(id));
+                self.forget(id, effects);
+            }
+            Stage::Loading { .. } => {
+                self.unload_if(id, effects, |stage| matches!(stage, Stage::Loading { .. }));
+            }
+            Stage::Ready => {
+                instance.stage = Stage::Draining { until: now + DRAIN_AT_MOST };
+                effects.push(Effect::Drain(id));
+            }
+            Stage::Draining { .. } | Stage::Unloading => {}
+        }
+    }
+
+    fn loaded(&mut self, of: Try, measured: hearth_model::Footprint) {
+        let Some(stage @ Stage::Loading { .. }) = self.stage_of(of) else { return };
+        *stage = Stage::Ready;
+        self.instance(of.instance, |i| {
+            i.measured = Some(measured);
+            i.failures = 0;
+            i.failure = None;
+        });
+        let device = self.instances.get(&of.instance).map(|i| i.spec.device.clone());
+        if let Some(slot) = device.and_then(|d| self.devices.get_mut(&d)) {
+            slot.deaths = 0;
+            slot.last_death = None;
+        }
+    }
+
+    fn unload_if(&mut self, id: InstanceId, effects: &mut Vec<Effect>, condition: impl Fn(&Stage) -> bool) {
+        if let Some(instance) = self.instances.get_mut(&id)
+            && condition(&instance.stage)
+        {
+            instance.stage = Stage::Unloading;
+            // Whatever a load still says is void.
+            instance.number += 1;
+            effects.push(Effect::Unload { instance: id, device: instance.spec.device.clone() });
+        }
+    }
+
+    /// The engine holds nothing of it any more.
+    fn gone(&mut self, id: InstanceId, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        instance.measured = None;
+        if instance.wanted {
+            // Only a load that ran out of time is unloaded while it is wanted.
+            instance.stage = Stage::Failed { retry_at: Some(now + RETRY_AFTER_TIMEOUT) };
+        } else {
+            self.forget(id, effects);
+        }
+    }
+
+    fn forget(&mut self, id: InstanceId, effects: &mut Vec<Effect>) {
+        self.instances.remove(&id);
+        effects.push(Effect::Forget(id));
+    }
+
+    fn engine_down(
+        &mut self,
+        device: &str,
+        failure: Option<Failure>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(slot) = self.devices.get_mut(device) else { return };
+        slot.engine = EngineState::Stopped;
+        if let Some(failure) = &failure {
+            slot.deaths += 1;
+            slot.not_before = Some(now + backoff(slot.deaths));
+            slot.last_death = Some(failure.clone());
+        }
+        let there: Vec<_> =
+            self.on(device).filter(|(_, i)| i.stage.is_resident()).map(|(id, _)| id).collect();
+        for id in there {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            instance.measured = None;
+            instance.number += 1;
+            match (&instance.stage, &failure) {
+                (Stage::Loading { .. }, Some(failure)) => instance.fail(failure.clone(), now),
+                (Stage::Ready | Stage::Loading { .. }, _) => {
+                    instance.stage = Stage::Fetched;
+                    instance.failure = failure.clone();
+                }
+                (Stage::Draining { .. } | Stage::Unloading, _) => self.gone(id, now, effects),
+                (
+                    Stage::Waiting { .. } | Stage::Fetching { .. } | Stage::Fetched | Stage::Failed { .. },
+                    _,
+                ) => {}
+            }
+        }
+    }
+
+    /// Ends what has run out of time.
+    fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let ids: Vec<_> = self.instances.keys().copied().collect();
+        for id in ids {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let Some(at) = instance.deadline() else { continue };
+            if at > now {
+                continue;
+            }
+            let limit = instance.spec.load_timeout.as_secs();
+            match &instance.stage {
+                Stage::Fetching { progress, .. } => {
+                    let (done, total) = (progress.done, progress.total);
+                    instance.failures += 1;
+                    instance.failure = Some(Failure::transient(
+                        "FetchTimeout",
+                        format!(
+                            "{done} of {total} bytes came in {limit} s; what is here is kept and the rest is \
+                             tried again; raise loadTimeout if the source is this slow"
+                        ),
+                    ));
+                    instance.stage = Stage::Failed { retry_at: Some(now + RETRY_AFTER_TIMEOUT) };
+                    effects.push(Effect::StopFetch(id));
+                }
+                Stage::Loading { .. } => {
+                    instance.failures += 1;
+                    instance.failure = Some(Failure::transient(
+                        "LoadTimeout",
+                        format!("the engine did not finish loading within {limit} s; raise loadTimeout"),
+                    ));
+                    self.unload_if(id, effects, |_| true);
+                }
+                Stage::Draining { .. } => self.unload_if(id, effects, |_| true),
+                Stage::Failed { .. } | Stage::Waiting { .. } => {
+                    instance.stage = Stage::Waiting { not_before: None };
+                }
+                Stage::Fetched | Stage::Ready | Stage::Unloading => {}
+            }
+        }
+    }
+
+    /// When time alone will change something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.instances.values().filter_map(Instance::deadline).min()
+    }
+}
+
+impl Instance {
+    /// Takes a failure: another try follows, unless it cannot help.
+    fn fail(&mut self, failure: Failure, now: Instant) {
+        self.failures += 1;
+        self.stage = if failure.permanent {
+            Stage::Failed { retry_at: None }
+        } else {
+            Stage::Waiting { not_before: Some(now + backoff(self.failures)) }
+        };
+        self.failure = Some(failure);
+    }
+
+    /// Takes a spec of the same load.
+    fn update(&mut self, spec: ReplicaSpec) {
+        let fresh_token = spec.file.bearer_token != self.spec.file.bearer_token;
+        self.spec = spec;
+        // A failure for want of a valid token is worth another try at once.
+        if fresh_token && matches!(self.stage, Stage::Waiting { .. } | Stage::Failed { .. }) {
+            self.stage = Stage::Waiting { not_before: None };
+            self.failures = 0;
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Waiting { not_before } => *not_before,
+            Stage::Fetching { since, .. } | Stage::Loading { since, .. } => {
+                Some(*since + self.spec.load_timeout)
+            }
+            Stage::Draining { until } => Some(*until),
+            Stage::Failed { retry_at } => *retry_at,
+            Stage::Fetched | Stage::Ready | Stage::Unloading => None,
+        }
+    }
+}

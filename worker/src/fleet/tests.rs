@@ -1,0 +1,410 @@
+//! The life of replicas, step by step, without a clock or a device.
+
+use std::time::{Duration, Instant};
+
+use hearth_model::Footprint;
+use hearth_source::{Digest, Token};
+use proptest::prelude::*;
+
+use super::event::{Effect, Event, InstanceId, LoadStep, LocalFile, Try};
+use super::state::{EngineState, Stage, State};
+use super::step::DRAIN_AT_MOST;
+use crate::intent::Intent;
+use crate::spec::tests::spec;
+use crate::spec::{Failure, Fence, ReplicaSpec};
+
+const GIB: u64 = 1 << 30;
+
+struct Bench {
+    state: State,
+    now: Instant,
+    generation: u64,
+}
+
+impl Bench {
+    /// One device with 2 GiB: two of the replicas that `spec` makes.
+    fn new() -> Self {
+        let mut bench = Self { state: State::new(["d0".to_owned()]), now: Instant::now(), generation: 0 };
+        bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, unusable: None });
+        bench
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        self.state.step(event, self.now)
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Effect> {
+        self.now += time;
+        self.step(Event::Tick)
+    }
+
+    fn apply(&mut self, replicas: Vec<ReplicaSpec>) -> Vec<Effect> {
+        self.generation += 1;
+        let fence = Fence { epoch: 1, generation: self.generation };
+        self.step(Event::Applied(Intent { fence, replicas }))
+    }
+
+    fn stage(&self, id: &str) -> &Stage {
+        let (_, instance) = self
+            .state
+            .instances
+            .iter()
+            .rfind(|(_, i)| i.spec.id == id)
+            .unwrap_or_else(|| panic!("no instance of {id}"));
+        &instance.stage
+    }
+
+    fn fetched(&mut self, of: Try) -> Vec<Effect> {
+        self.step(Event::Fetched { of, file: file() })
+    }
+
+    fn loaded(&mut self, of: Try) -> Vec<Effect> {
+        self.step(Event::Loaded { of, measured: Footprint { weights: GIB, ..Footprint::default() } })
+    }
+
+    /// Applies one replica and takes it to Ready.
+    fn ready(id: &str) -> (Self, InstanceId) {
+        let mut bench = Self::new();
+        let of = fetch(&bench.apply(vec![spec(id)]));
+        bench.fetched(of);
+        let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+        assert_eq!(bench.loaded(of), []);
+        assert_eq!(bench.stage(id), &Stage::Ready);
+        (bench, of.instance)
+    }
+}
+
+fn file() -> LocalFile {
+    LocalFile { path: "/store/a".into(), sha256: Digest::of(b"a"), size_bytes: 1000 }
+}
+
+fn fetch(effects: &[Effect]) -> Try {
+    match effects {
+        [Effect::Fetch { of, .. }] => *of,
+        other => panic!("expected one fetch, got {other:?}"),
+    }
+}
+
+fn load(effects: &[Effect]) -> Try {
+    match effects {
+        [Effect::Load { of, .. }] => *of,
+        other => panic!("expected one load, got {other:?}"),
+    }
+}
+
+fn crash() -> Event {
+    Event::EngineDown {
+        device: "d0".into(),
+        failure: Some(Failure::transient("EngineKilled", "killed by signal 9")),
+    }
+}
+
+#[test]
+fn from_nothing_to_ready() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    assert_eq!(bench.step(Event::FetchProgress { of, done: 10, total: 1000 }), []);
+    // The engine process is started only now, when there is something to load.
+    let effects = bench.fetched(of);
+    assert_eq!(effects, [Effect::StartEngine { device: "d0".into(), at: bench.now }]);
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    bench.step(Event::LoadProgress { of, step: LoadStep::Weights, done: 5, total: 10 });
+    bench.step(Event::LoadProgress { of, step: LoadStep::Warming, done: 0, total: 1 });
+    assert!(matches!(bench.stage("a"), Stage::Loading { warming: true, .. }));
+    bench.loaded(of);
+    assert_eq!(bench.stage("a"), &Stage::Ready);
+}
+
+#[test]
+fn the_same_set_again_changes_nothing() {
+    let (mut bench, _) = Bench::ready("a");
+    assert_eq!(bench.apply(vec![spec("a")]), []);
+    assert_eq!(bench.stage("a"), &Stage::Ready);
+}
+
+#[test]
+fn a_removed_replica_drains_before_it_is_unloaded() {
+    let (mut bench, id) = Bench::ready("a");
+    assert_eq!(bench.apply(vec![]), [Effect::Drain(id)]);
+    assert_eq!(bench.step(Event::Idle(id)), [Effect::Unload { instance: id, device: "d0".into() }]);
+    let effects = bench.step(Event::Unloaded(id));
+    assert_eq!(effects, [Effect::Forget(id), Effect::StopEngine { device: "d0".into() }]);
+    bench.step(Event::EngineDown { device: "d0".into(), failure: None });
+    assert_eq!(bench.state.devices["d0"].engine, EngineState::Stopped);
+    assert!(bench.state.instances.is_empty());
+}
+
+#[test]
+fn draining_has_a_bound() {
+    let (mut bench, id) = Bench::ready("a");
+    bench.apply(vec![]);
+    assert_eq!(bench.pass(DRAIN_AT_MOST - Duration::from_millis(1)), []);
+    assert_eq!(bench.pass(Duration::from_millis(1)), [Effect::Unload { instance: id, device: "d0".into() }]);
+}
+
+#[test]
+fn another_shape_is_another_load() {
+    let (mut bench, old) = Bench::ready("a");
+    let mut longer = spec("a");
+    longer.context_tokens = 8192.try_into().unwrap();
+    let effects = bench.apply(vec![longer]);
+    let [Effect::Drain(drained), Effect::Fetch { of, .. }] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(drained, old);
+    assert_ne!(of.instance, old);
+}
+
+#[test]
+fn a_load_waits_for_memory_that_is_on_its_way() {
+    let (mut bench, old) = Bench::ready("a");
+    let mut big = spec("b");
+    big.footprint.weights = 2 * GIB;
+    let of = fetch(&bench.apply(vec![big])[1..]);
+    // It would fit beside nothing but what drains.
+    assert_eq!(bench.fetched(of), []);
+    bench.step(Event::Idle(old));
+    let effects = bench.step(Event::Unloaded(old));
+    assert!(matches!(effects[..], [Effect::Forget(_), Effect::Load { .. }]), "{effects:?}");
+}
+
+#[test]
+fn what_fits_does_not_wait_for_the_drain() {
+    let (mut bench, _) = Bench::ready("a");
+    let of = fetch(&bench.apply(vec![spec("b")])[1..]);
+    load(&bench.fetched(of));
+}
+
+#[test]
+fn loads_on_a_device_take_turns() {
+    let mut bench = Bench::new();
+    let effects = bench.apply(vec![spec("a"), spec("b"), spec("c")]);
+    // Two fetches at once, the third waits.
+    let [Effect::Fetch { of: a, .. }, Effect::Fetch { of: b, .. }] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    bench.fetched(a);
+    bench.fetched(b);
+    let first = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    assert_eq!(first.instance, a.instance);
+    let second = load(&bench.loaded(first));
+    assert_eq!(second.instance, b.instance);
+}
+
+#[test]
+fn a_transient_failure_is_tried_again_ever_later() {
+    let mut bench = Bench::new();
+    let mut of = fetch(&bench.apply(vec![spec("a")]));
+    for wait in [1, 2, 4] {
+        let failure = Failure::transient("FetchFailed", "connection reset");
+        assert_eq!(bench.step(Event::FetchFailed { of, failure }), []);
+        assert_eq!(bench.pass(Duration::from_secs(wait) - Duration::from_millis(1)), []);
+        of = fetch(&bench.pass(Duration::from_millis(1)));
+    }
+}
+
+#[test]
+fn a_permanent_failure_waits_for_another_spec() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    bench.step(Event::FetchFailed { of, failure: Failure::permanent("DigestMismatch", "") });
+    assert_eq!(bench.pass(Duration::from_secs(10_000)), []);
+    assert_eq!(bench.apply(vec![spec("a")]), []);
+    let mut other = spec("a");
+    other.file.revision = "2".into();
+    assert!(matches!(bench.apply(vec![other])[..], [Effect::Forget(_), Effect::Fetch { .. }]));
+}
+
+#[test]
+fn a_fresh_token_is_worth_a_try_at_once() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    bench.step(Event::FetchFailed { of, failure: Failure::permanent("Unauthorized", "") });
+    let mut with_token = spec("a");
+    with_token.file.bearer_token = Token::new("t");
+    fetch(&bench.apply(vec![with_token]));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_said() {
+    let mut bench = Bench::new();
+    let mut elsewhere = spec("a");
+    elsewhere.device = "d9".into();
+    assert_eq!(bench.apply(vec![elsewhere]), []);
+    assert_eq!(bench.stage("a"), &Stage::Failed { retry_at: None });
+}
+
+#[test]
+fn a_crash_reloads_from_the_file_that_is_here() {
+    let (mut bench, id) = Bench::ready("a");
+    let effects = bench.step(crash());
+    let at = bench.now + Duration::from_secs(1);
+    assert_eq!(effects, [Effect::StartEngine { device: "d0".into(), at }]);
+    assert_eq!(bench.stage("a"), &Stage::Fetched);
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    assert_eq!(of.instance, id);
+    bench.loaded(of);
+    assert!(bench.state.instances[&id].failure.is_none());
+    assert_eq!(bench.state.devices["d0"].deaths, 0);
+}
+
+#[test]
+fn crashes_in_a_row_slow_the_restarts_down() {
+    let (mut bench, _) = Bench::ready("a");
+    for seconds in [1, 2, 4, 8] {
+        let effects = bench.step(crash());
+        let at = bench.now + Duration::from_secs(seconds);
+        assert_eq!(effects, [Effect::StartEngine { device: "d0".into(), at }]);
+    }
+}
+
+#[test]
+fn what_an_earlier_try_says_is_void() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    bench.fetched(of);
+    let first = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    bench.step(crash());
+    bench.pass(Duration::from_secs(1));
+    let second = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    assert_ne!(first, second);
+    bench.step(Event::LoadFailed { of: first, failure: Failure::permanent("Late", "") });
+    bench.loaded(first);
+    assert!(matches!(bench.stage("a"), Stage::Loading { .. }));
+    bench.loaded(second);
+    assert_eq!(bench.stage("a"), &Stage::Ready);
+}
+
+#[test]
+fn a_load_that_takes_too_long_is_ended_and_said() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    bench.fetched(of);
+    load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    let effects = bench.pass(Duration::from_secs(600));
+    assert_eq!(effects, [Effect::Unload { instance: of.instance, device: "d0".into() }]);
+    bench.step(Event::Unloaded(of.instance));
+    assert!(matches!(bench.stage("a"), Stage::Failed { retry_at: Some(_) }));
+    let reason = bench.state.instances[&of.instance].failure.clone().unwrap().reason;
+    assert_eq!(reason, "LoadTimeout");
+}
+
+#[test]
+fn removed_while_it_loads() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    bench.fetched(of);
+    let loading = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    assert_eq!(bench.apply(vec![]), [Effect::Unload { instance: of.instance, device: "d0".into() }]);
+    // It may have finished just then.
+    assert_eq!(bench.loaded(loading), []);
+    let effects = bench.step(Event::Unloaded(of.instance));
+    assert_eq!(effects[0], Effect::Forget(of.instance));
+}
+
+#[test]
+fn an_unusable_device_loads_nothing() {
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![spec("a")]));
+    let unusable = Some(Failure::transient("DeviceLost", ""));
+    bench.step(Event::Budget { device: "d0".into(), bytes: 0, unusable });
+    assert_eq!(bench.fetched(of), []);
+    let effects = bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, unusable: None });
+    assert!(matches!(effects[..], [Effect::StartEngine { .. }]));
+}
+
+#[test]
+fn leaving_begins_nothing() {
+    let mut bench = Bench::new();
+    bench.step(Event::Leaving);
+    assert_eq!(bench.apply(vec![spec("a")]), []);
+}
+
+/// What the world may do next, in any order that effects allow for or do not.
+#[derive(Clone, Debug)]
+enum Move {
+    Apply(Vec<u8>),
+    Answer(usize, bool),
+    Crash,
+    Wait(u64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        prop::collection::vec(0u8..4, 0..4).prop_map(Move::Apply),
+        (0usize..8, prop::bool::weighted(0.8)).prop_map(|(n, well)| Move::Answer(n, well)),
+        (0usize..8, prop::bool::weighted(0.8)).prop_map(|(n, well)| Move::Answer(n, well)),
+        (0usize..8, Just(true)).prop_map(|(n, well)| Move::Answer(n, well)),
+        Just(Move::Crash),
+        (0u64..400).prop_map(Move::Wait),
+    ];
+    prop::collection::vec(one, 1..60)
+}
+
+/// The answer to an effect.
+fn answer(effect: Effect, well: bool) -> Option<Event> {
+    let failure = || Failure::transient("Chance", "");
+    Some(match effect {
+        Effect::Fetch { of, .. } if well => Event::Fetched { of, file: file() },
+        Effect::Fetch { of, .. } => Event::FetchFailed { of, failure: failure() },
+        Effect::StartEngine { device, .. } if well => Event::EngineUp { device },
+        Effect::StartEngine { device, .. } => Event::EngineDown { device, failure: Some(failure()) },
+        Effect::StopEngine { device } => Event::EngineDown { device, failure: None },
+        Effect::Load { of, .. } if well => Event::Loaded { of, measured: Footprint::default() },
+        Effect::Load { of, .. } => Event::LoadFailed { of, failure: failure() },
+        Effect::Drain(id) => Event::Idle(id),
+        Effect::Unload { instance, .. } => Event::Unloaded(instance),
+        Effect::StopFetch(_) | Effect::Forget(_) => return None,
+    })
+}
+
+proptest! {
+    /// Whatever happens in between: once answers come and nothing fails, the
+    /// worker holds exactly the set in force, and at most one load ran at a time.
+    #[test]
+    fn ends_with_the_set_in_force(moves in moves()) {
+        let mut bench = Bench::new();
+        bench.step(Event::Budget { device: "d0".into(), bytes: 64 * GIB, unusable: None });
+        let mut pending: Vec<Effect> = Vec::new();
+        let mut wanted: Vec<String> = Vec::new();
+        for next in moves {
+            let effects = match next {
+                Move::Apply(ids) => {
+                    wanted = ids.iter().map(|n| format!("r{n}")).collect();
+                    wanted.sort();
+                    wanted.dedup();
+                    bench.apply(wanted.iter().map(|id| spec(id)).collect())
+                }
+                Move::Answer(..) if pending.is_empty() => continue,
+                Move::Answer(n, well) => {
+                    let effect = pending.remove(n % pending.len());
+                    answer(effect, well).map(|e| bench.step(e)).unwrap_or_default()
+                }
+                Move::Crash => {
+                    pending.retain(|e| !matches!(e, Effect::StartEngine { .. } | Effect::StopEngine { .. }));
+                    bench.step(crash())
+                }
+                Move::Wait(s) => bench.pass(Duration::from_secs(s)),
+            };
+            pending.extend(effects);
+            let loading =
+                bench.state.instances.values().filter(|i| matches!(i.stage, Stage::Loading { .. })).count();
+            prop_assert!(loading <= 1);
+        }
+        for _ in 0..400 {
+            let effects = if pending.is_empty() {
+                bench.pass(Duration::from_secs(301))
+            } else {
+                let effect = pending.remove(0);
+                answer(effect, true).map(|e| bench.step(e)).unwrap_or_default()
+            };
+            pending.extend(effects);
+        }
+        let held: Vec<_> = bench.state.instances.values().map(|i| (i.spec.id.clone(), i.stage.clone())).collect();
+        let mut ready: Vec<_> =
+            held.iter().filter(|(_, s)| *s == Stage::Ready).map(|(id, _)| id.clone()).collect();
+        ready.sort();
+        prop_assert_eq!(&ready, &wanted, "{:?}", held);
+        prop_assert_eq!(held.len(), wanted.len());
+    }
+}

@@ -1,0 +1,55 @@
+//! The plain HTTP port: probes and metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+
+use crate::fleet::FleetHandle;
+use crate::metrics::Metrics;
+
+/// What the port tells of.
+#[derive(Clone)]
+pub struct Told {
+    /// The state behind the gauges.
+    pub fleet: FleetHandle,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when new requests are refused.
+    pub refuse: CancellationToken,
+}
+
+/// `/healthz`, `/readyz`, `/metrics`.
+pub fn router(told: Told) -> Router {
+    Router::new()
+        // The fleet's task and this one end together, so an answer says that
+        // both are alive.
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(told)
+}
+
+async fn readyz(State(told): State<Told>) -> Response {
+    if told.refuse.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    } else {
+        "ok\n".into_response()
+    }
+}
+
+async fn metrics(State(told): State<Told>) -> Response {
+    let state = told.fleet.watch().borrow().clone();
+    match told.metrics.render(&state) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Requests that are wrong, late, too big, or left alone.
+
+use std::time::Duration;
+
+use hearth_proto::inference::v1::generate_request::Input;
+use hearth_proto::inference::v1::{
+    Chat, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, tokenize_request,
+};
+use hearth_proto::worker::v1::ReplicaStatus;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use crate::support::server::FileServer;
+use crate::support::worker::{Options, StateDir, Worker};
+use crate::support::{collect, first_delta, replica, request, tiny};
+
+/// A worker with the model `chat`; 2 sequences of 2048 tokens.
+async fn ready(tokens_per_second: f64) -> (StateDir, FileServer, Worker) {
+    let (dir, files) = (StateDir::new(), FileServer::start(tiny()).await);
+    let worker = Worker::start(dir.path(), Options::simulated(tokens_per_second)).await;
+    worker.apply(1, vec![replica("chat", &files.url(), files.bytes())]).await.unwrap();
+    worker.until_ready("chat").await;
+    (dir, files, worker)
+}
+
+async fn refused(worker: &Worker, request: impl tonic::IntoRequest<GenerateRequest>) -> Status {
+    match worker.inference().generate(request).await {
+        Err(status) => status,
+        Ok(stream) => collect(stream.into_inner()).await.1.expect_err("a refusal"),
+    }
+}
+
+#[tokio::test]
+async fn wrong_fields_are_named() {
+    let (_dir, _files, worker) = ready(2000.0).await;
+    type Change = fn(&mut GenerateRequest);
+    let cases: [(&str, Change); 9] = [
+        ("model", |r| r.model.clear()),
+        ("input", |r| r.input = None),
+        ("prompt", |r| r.input = Some(Input::Prompt(String::new()))),
+        ("chat.messages", |r| r.input = Some(Input::Chat(Chat::default()))),
+        ("sampling.temperature", |r| {
+            r.sampling = Some(SamplingOptions { temperature: Some(-1.0), ..Default::default() });
+        }),
+        ("sampling.top_p", |r| {
+            r.sampling = Some(SamplingOptions { top_p: Some(0.0), ..Default::default() });
+        }),
+        ("stop.max_tokens", |r| {
+            r.stop = Some(StopOptions { max_tokens: Some(0), ..Default::default() });
+        }),
+        ("stop.sequences", |r| {
+            r.stop = Some(StopOptions { sequences: vec![String::new()], ..Default::default() });
+        }),
+        ("input", |r| r.input = Some(Input::Prompt("word ".repeat(3000)))),
+    ];
+    for (field, change) in cases {
+        let mut wrong = request("chat", "x", 5);
+        change(&mut wrong);
+        let status = refused(&worker, wrong).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
+        let details = status.get_details_bad_request().unwrap();
+        assert_eq!(details.field_violations[0].field, field);
+        assert!(!details.field_violations[0].description.is_empty());
+    }
+    let unknown = refused(&worker, request("nobody", "x", 5)).await;
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert!(unknown.message().contains("served are: chat"), "{}", unknown.message());
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_clearly() {
+    let (_dir, _files, worker) = ready(2000.0).await;
+    let status = refused(&worker, request("chat", &"x".repeat(10 << 20), 5)).await;
+    assert_eq!(status.code(), Code::OutOfRange);
+    assert!(status.message().contains("4194304"), "{}", status.message());
+    // Just under it is another matter: it is read, and found too long.
+    let status = refused(&worker, request("chat", &"x".repeat((4 << 20) - 100), 5)).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+}
+
+#[tokio::test]
+async fn deadlines_end_streams() {
+    let (_dir, _files, worker) = ready(20.0).await;
+    let with_timeout = |value: &'static str| {
+        let mut request = Request::new(request("chat", "x", 1000));
+        request.metadata_mut().insert("grpc-timeout", value.parse().unwrap());
+        request
+    };
+    let past = refused(&worker, with_timeout("0n")).await;
+    assert_eq!(past.code(), Code::DeadlineExceeded);
+    let stream = worker.inference().generate(with_timeout("400m")).await.unwrap().into_inner();
+    let (text, end) = collect(stream).await;
+    assert_eq!(end.unwrap_err().code(), Code::DeadlineExceeded);
+    assert!(!text.is_empty());
+    worker.until_replica("let go", "chat", idle).await;
+}
+
+fn idle(replica: &ReplicaStatus) -> bool {
+    replica.outstanding_requests == 0
+}
+
+#[tokio::test]
+async fn a_client_that_goes_frees_its_place() {
+    let (_dir, _files, worker) = ready(20.0).await;
+    // Both sequences are taken by streams that would run for minutes.
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = worker.inference().generate(request("chat", "x", 1500)).await.unwrap();
+        streams.push(stream.into_inner());
+        first_delta(streams.last_mut().unwrap()).await;
+    }
+    worker.until_replica("busy", "chat", |r| r.outstanding_requests == 2).await;
+    drop(streams);
+    worker.until_replica("let go", "chat", idle).await;
+    // Only if the engine let go, too, do two more run at once.
+    let next = || async {
+        let stream = worker.inference().generate(request("chat", "x", 3)).await.unwrap();
+        collect(stream.into_inner()).await.1.unwrap()
+    };
+    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(next(), next()) }).await.unwrap();
+    let (_, metrics) = worker.get("/metrics").await;
+    let count = r#"hearth_worker_requests_total{model="chat",code="Cancelled"} 2"#;
+    assert!(metrics.contains(count), "{metrics}");
+}
+
+#[tokio::test]
+async fn tokenizes() {
+    let (_dir, _files, worker) = ready(2000.0).await;
+    let input = Some(tokenize_request::Input::Prompt("hello".into()));
+    let request = TokenizeRequest { model: "chat".into(), input };
+    let ids = worker.inference().tokenize(request).await.unwrap().into_inner().ids;
+    assert!(!ids.is_empty());
+    let nothing = TokenizeRequest { model: "chat".into(), input: None };
+    let status = worker.inference().tokenize(nothing).await.unwrap_err();
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "input");
+}
