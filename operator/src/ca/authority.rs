@@ -125,7 +125,7 @@ fn split_first_pem(text: &str) -> (&str, &str) {
     match text.find(END) {
         Some(at) => {
             let end = at + END.len();
-            let end = end + text[end..].find(|c: char| c == '-').unwrap_or(text.len() - end);
+            let end = end + text[end..].find('-').unwrap_or(text.len() - end);
             text.split_at(end)
         }
         None => (text, ""),

@@ -16,7 +16,7 @@ use super::look::{Activity, Caches, Links, Machine, Resolution, Resolver, Snapsh
 use super::tell::{self, InState, Metrics, Stage};
 
 /// Everything that the rounds of one leadership share.
-pub struct Rounds {
+pub(super) struct Rounds {
     /// What does not change.
     pub ground: Ground,
     /// What is read of the cluster.
@@ -43,14 +43,14 @@ pub struct Rounds {
 
 /// Statuses as they were last written.
 #[derive(Debug, Default)]
-pub struct Told {
+pub(super) struct Told {
     models: BTreeMap<String, ServedModelStatus>,
     workers: BTreeMap<String, WorkerStatus>,
 }
 
 impl Told {
     /// Believes the caches again: what somebody else wrote since is put right.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.models.clear();
         self.workers.clear();
     }
@@ -58,7 +58,7 @@ impl Told {
 
 /// What a round ended with.
 #[derive(Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// When to look again even if nothing is told.
     pub again: Option<Instant>,
     /// Whether something could not be done and is to be tried again soon.
@@ -67,7 +67,7 @@ pub struct Outcome {
 
 impl Rounds {
     /// One round. `epoch`: that of the leadership under which it runs.
-    pub async fn run(&mut self, epoch: u64) -> Outcome {
+    pub(super) async fn run(&mut self, epoch: u64) -> Outcome {
         let began = Instant::now();
         if let Err(error) = self.certificates.renew_own() {
             warn!(error = &error as &dyn std::error::Error, "renewing the controller's certificate failed");

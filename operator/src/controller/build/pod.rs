@@ -22,6 +22,8 @@ use crate::controller::config::Config;
 const USER: i64 = 65_532;
 /// Port of the worker's gRPC services, with TLS.
 pub const GRPC_PORT: i32 = 9090;
+/// Of the Pod's grace period, what is not for running requests.
+const LAST_WORDS_SECONDS: i64 = 5;
 /// Port of the worker's probes and metrics.
 const HTTP_PORT: i32 = 9091;
 
@@ -192,6 +194,13 @@ fn env(plan: &PodPlan<'_>, config: &Config) -> Vec<EnvVar> {
         var("HEARTH_RESERVE_BYTES", plan.reserve_bytes.to_string()),
         var("HEARTH_LOG", config.worker.log.clone()),
     ];
+    // Requests end within what the kubelet grants; the rest is for unloading.
+    let drain = (config.worker.termination_grace_period_seconds - LAST_WORDS_SECONDS).max(1);
+    vars.push(var("HEARTH_DRAIN_TIMEOUT", format!("{drain}s")));
+    if matches!(plan.holds, Holds::Gpus { .. }) {
+        // Without `utility` the container runtime hides NVML, by which devices are read.
+        vars.push(var("NVIDIA_DRIVER_CAPABILITIES", "compute,utility".to_owned()));
+    }
     if !config.worker.simulated_devices.is_empty() {
         let devices = serde_json::Value::Array(config.worker.simulated_devices.clone());
         vars.push(var("HEARTH_SIMULATED_DEVICES", devices.to_string()));

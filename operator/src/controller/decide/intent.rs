@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hearth_api::model::{KvType, ReplicaState, ReplicaStatus, Resolved};
-use hearth_plan::{Change, Devices, Plan, ReplicaPlan, Worker};
+use hearth_plan::{Change, Plan, ReplicaPlan};
 use hearth_proto::worker::v1 as wire;
 use kube::ResourceExt;
 
@@ -72,19 +72,6 @@ pub fn replica_id(uid: &str, ordinal: u32) -> String {
     format!("{uid}-{ordinal}")
 }
 
-/// Keeps the memory of replicas that the planner is not told of: those of
-/// models whose spec is refused or whose file is not known yet. Nothing is
-/// disturbed because of them.
-pub(super) fn reserve_frozen(workers: &mut [Worker], frozen: &[&ModelDecision]) {
-    for replica in frozen.iter().flat_map(|model| &model.replicas) {
-        let Some(worker) = workers.iter_mut().find(|worker| worker.name == replica.worker) else { continue };
-        let Devices::Known(devices) = &mut worker.devices else { continue };
-        if let Some(device) = devices.iter_mut().find(|device| device.uuid == replica.device) {
-            device.used_by_others = device.used_by_others.saturating_add(replica.footprint.total());
-        }
-    }
-}
-
 /// Puts the plan into the models' replicas and gives what every worker shall hold.
 pub(super) fn carry_out<'a>(
     models: &mut [ModelDecision],
@@ -102,8 +89,8 @@ pub(super) fn carry_out<'a>(
                 let file = memory.files.get(&model.uid).map(|file| file.id.as_str()).unwrap_or_default();
                 planned.replicas.iter().map(|replica| status(replica, &before, model, file)).collect()
             }
-            // Frozen: as it was, but never more than is asked for.
-            None => before.into_iter().take(usize::try_from(model.wanted).unwrap_or(0)).collect(),
+            // Every model is planned.
+            None => before,
         };
         for replica in &model.replicas {
             let Some(on_worker) = wanted.get_mut(&replica.worker) else { continue };

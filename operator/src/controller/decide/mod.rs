@@ -3,6 +3,8 @@
 mod intent;
 mod observe;
 mod orders;
+#[cfg(test)]
+mod scenarios;
 mod staffing;
 mod verdict;
 mod wake;
@@ -154,17 +156,28 @@ pub fn decide<'a>(
         let sign = sign(model, &uid, &intent, snapshot);
         let asleep = verdict.is_accepted() && memory.wakefulness.sleeps(&uid, sign, at);
         again = earlier(again, memory.wakefulness.next(&uid, sign.idle_after));
+        let running = u32::try_from(intent.len()).unwrap_or(u32::MAX);
         let asked = u32::try_from(model.spec.replicas).unwrap_or(0);
-        let wanted = if asleep { 0 } else { asked };
+        let wanted = match (verdict.is_accepted(), asleep) {
+            (true, false) => asked,
+            (true, true) => 0,
+            // What a refused spec asks for is not looked at.
+            (false, _) => running,
+        };
+        let mut planned = None;
         if let (true, Resolution::Known(found)) = (verdict.is_accepted(), &resolution) {
-            match verdict::model(model, found, wanted, &intent) {
-                Ok(planned) => {
-                    observed.models.push(planned);
+            match verdict::known(model, found, wanted, &intent) {
+                Ok(known) => {
+                    planned = Some(known);
                     memory.files.insert(uid.clone(), FileRef::of(found));
                 }
                 Err(refused) => verdict = refused,
             }
         }
+        observed.models.push(planned.unwrap_or_else(|| {
+            // Not accepted or not known: nothing is loaded, and nothing that runs is disturbed.
+            verdict::unknown(model, running.min(wanted), &intent, why(&verdict, &resolution))
+        }));
         models.push(ModelDecision {
             model: model.clone(),
             uid,
@@ -176,7 +189,6 @@ pub fn decide<'a>(
         });
     }
 
-    let planned: BTreeSet<_> = observed.models.iter().map(|model| model.key.clone()).collect();
     for (name, machine) in &machines {
         let idle = memory.idle_for(name, snapshot.now);
         let stored = stored(name, &models);
@@ -191,8 +203,6 @@ pub fn decide<'a>(
         ));
         again = earlier(again, machine.link.and_then(|link| observe::next_change(link, at)));
     }
-    let frozen: Vec<&ModelDecision> = models.iter().filter(|m| !planned.contains(&key(&m.model))).collect();
-    intent::reserve_frozen(&mut observed.workers, &frozen);
     let plan = hearth_plan::plan(&observed);
 
     let wanted = intent::carry_out(&mut models, &plan, memory, epoch, machines.keys().copied());
@@ -225,11 +235,7 @@ fn staff<'a>(
     for (name, machine) in machines {
         let placed = wanted.get(name).is_some_and(|replicas| !replicas.is_empty());
         let planned = plan.worker(name).map_or(WorkerAction::Keep, |worker| worker.action.clone());
-        let action = match placed {
-            // What the planner was not told of keeps its machine, too.
-            true => WorkerAction::Start,
-            false => planned,
-        };
+        let action = if placed { WorkerAction::Start } else { planned };
         let runtime_class = runtime_class(&machine, snapshot, &ground.config);
         let holds = machine.offer.holds();
         let hashed = holds.clone().unwrap_or(match machine.pod.as_ref().map_or(0, |pod| pod.gpus) {
@@ -271,6 +277,16 @@ fn staff<'a>(
         decisions.push(MachineDecision { name, state, action, runtime_class, idle_since, machine });
     }
     decisions
+}
+
+/// Why a model's memory is not known, for whoever reads why it has no place.
+fn why(verdict: &Verdict, resolution: &Resolution) -> String {
+    match (verdict, resolution) {
+        (Verdict::Invalid(message) | Verdict::ContextOutOfRange(message), _) => message.clone(),
+        (Verdict::NameTaken { owner, .. }, _) => format!("its served name belongs to {owner}"),
+        (Verdict::Accepted(_), Resolution::Refused(refusal)) => refusal.message.clone(),
+        (Verdict::Accepted(_), _) => "its file's header is being read".to_owned(),
+    }
 }
 
 fn runtime_class(machine: &Machine<'_>, snapshot: &Snapshot, config: &Config) -> Option<String> {

@@ -17,12 +17,12 @@ use crate::controller::config::Config;
 use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase};
 
 /// A worker that does not answer for this long is gone: its models go elsewhere.
-pub const GONE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
 /// A worker that started and was never reached counts as starting for this long.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the planner is told of a machine.
-pub fn worker(
+pub(super) fn worker(
     name: &str,
     machine: &Machine<'_>,
     stored: BTreeSet<String>,
@@ -65,7 +65,7 @@ pub fn worker(
 }
 
 /// Where in its life a machine is.
-pub fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
+pub(super) fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
     let Some(pod) = &machine.pod else { return WorkerState::Parked };
     match &pod.phase {
         PodPhase::Over { .. } => WorkerState::Parked,
@@ -93,7 +93,7 @@ pub fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
 }
 
 /// When the state of a machine may change without anything being told.
-pub fn next_change(link: &LinkState, at: Instant) -> Option<Instant> {
+pub(super) fn next_change(link: &LinkState, at: Instant) -> Option<Instant> {
     let limit = if link.last.is_some() { GONE_AFTER } else { STARTS_WITHIN };
     (!link.up).then_some(link.since + limit).filter(|then| *then > at)
 }
@@ -156,7 +156,7 @@ fn devices(machine: &Machine<'_>, state: WorkerState, config: &Config) -> Device
 }
 
 /// How the engines of this version keep weights.
-pub fn storage(_: &Config) -> WeightStorage {
+pub(super) fn storage(_: &Config) -> WeightStorage {
     WeightStorage::F32
 }
 

@@ -41,7 +41,7 @@ pub enum PodAction {
 
 /// What the decision follows from.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub(super) struct Question<'a> {
     /// The Worker's name.
     pub worker: &'a str,
     /// The Pod, if there is one.
@@ -112,7 +112,7 @@ impl Failures {
 }
 
 /// Decides. Remembers in `failures` what went wrong.
-pub fn staff(q: &Question<'_>, failures: &mut Failures, at: Instant, now: Timestamp) -> PodAction {
+pub(super) fn staff(q: &Question<'_>, failures: &mut Failures, at: Instant, now: Timestamp) -> PodAction {
     let Some(pod) = q.pod else { return hire(q, failures, at) };
     if pod.phase == PodPhase::Ending {
         return PodAction::Leave;

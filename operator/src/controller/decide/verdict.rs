@@ -40,7 +40,9 @@ impl Verdict {
 }
 
 /// The verdict on every model, by UID.
-pub fn verdicts<'a>(models: impl Iterator<Item = &'a ServedModel> + Clone) -> BTreeMap<String, Verdict> {
+pub(super) fn verdicts<'a>(
+    models: impl Iterator<Item = &'a ServedModel> + Clone,
+) -> BTreeMap<String, Verdict> {
     let owners = route::owners(models.clone());
     let verdict = |model: &ServedModel| {
         let errors = validation::served_model(&model.spec);
@@ -64,7 +66,7 @@ pub fn key(model: &ServedModel) -> ModelKey {
 }
 
 /// What tells a file from every other.
-pub fn file_id(found: &Found) -> String {
+pub(super) fn file_id(found: &Found) -> String {
     let Found { url, revision, sha256, .. } = found;
     match revision.as_ref().or(sha256.as_ref()) {
         Some(version) => format!("{url}@{version}"),
@@ -76,7 +78,7 @@ pub fn file_id(found: &Found) -> String {
 ///
 /// # Errors
 /// When the context asked for is not within the model's own.
-pub fn model(
+pub(super) fn known(
     model: &ServedModel,
     found: &Found,
     replicas: u32,
@@ -88,22 +90,35 @@ pub fn model(
         .bounds(found.dims.context_length)
         .map_err(|error| Verdict::ContextOutOfRange(error.to_string()))?;
     Ok(Model {
-        key: key(model),
-        created: model.creation_timestamp().map_or(i64::MAX, |time| time.0.as_second()),
         priority: spec.priority,
-        replicas,
         file: Resolution::Resolved(ModelFile { id: file_id(found), bytes: found.size, dims: found.dims }),
         context: Context { min, max },
         sequences: spec.sequences,
-        // The engines of this version keep keys and values as F16 whatever is asked.
-        kv_type: KvType::F16,
         placement: Placement {
             selector: spec.placement.worker_selector.as_ref().map(selector).unwrap_or_default(),
             devices: spec.placement.devices.clone(),
             joined: spec.placement.joined == JoinedPolicy::Allow,
         },
-        current: current.iter().map(replica).collect(),
+        ..unknown(model, replicas, current, String::new())
     })
+}
+
+/// What the planner is told of a model whose spec is refused or whose file is
+/// not known yet: what runs of it stays, whatever the spec says now.
+pub(super) fn unknown(model: &ServedModel, replicas: u32, current: &[ReplicaStatus], why: String) -> Model {
+    Model {
+        key: key(model),
+        created: model.creation_timestamp().map_or(i64::MAX, |time| time.0.as_second()),
+        priority: 0,
+        replicas,
+        file: Resolution::Unresolved(why),
+        context: Context { min: 1, max: 1 },
+        sequences: 1,
+        // The engines of this version keep keys and values as F16 whatever is asked.
+        kv_type: KvType::F16,
+        placement: Placement::default(),
+        current: current.iter().map(replica).collect(),
+    }
 }
 
 /// A replica as the planner knows it.

@@ -7,7 +7,7 @@ use crate::controller::look::ModelActivity;
 
 /// Which models sleep, and since when the others were not asked for.
 #[derive(Debug, Default)]
-pub struct Wakefulness(BTreeMap<String, Model>);
+pub(super) struct Wakefulness(BTreeMap<String, Model>);
 
 #[derive(Debug, Clone, Copy)]
 struct Model {
@@ -17,7 +17,7 @@ struct Model {
 
 /// What is known of a model in this round.
 #[derive(Debug, Clone, Copy)]
-pub struct Sign {
+pub(super) struct Sign {
     /// `spec.idleAfter`
     pub idle_after: Option<Duration>,
     /// What the gateways told.
@@ -31,7 +31,7 @@ pub struct Sign {
 
 impl Wakefulness {
     /// Whether a model shall sleep now.
-    pub fn sleeps(&mut self, uid: &str, sign: Sign, at: Instant) -> bool {
+    pub(super) fn sleeps(&mut self, uid: &str, sign: Sign, at: Instant) -> bool {
         let Some(idle_after) = sign.idle_after else {
             self.0.remove(uid);
             return false;
@@ -52,13 +52,13 @@ impl Wakefulness {
     }
 
     /// When the next model may fall asleep.
-    pub fn next(&self, uid: &str, idle_after: Option<Duration>) -> Option<Instant> {
+    pub(super) fn next(&self, uid: &str, idle_after: Option<Duration>) -> Option<Instant> {
         let model = self.0.get(uid).filter(|model| !model.asleep)?;
         Some(model.asked + idle_after?)
     }
 
     /// Forgets models that are gone.
-    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+    pub(super) fn retain(&mut self, exists: impl Fn(&str) -> bool) {
         self.0.retain(|uid, _| exists(uid));
     }
 }

@@ -31,7 +31,7 @@ impl Default for Timing {
 
 /// The Lease as it was read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// Who holds it; `None` after it was given back.
     pub holder: Option<String>,
     /// Grows with each change of holder, in the same write.
@@ -44,7 +44,7 @@ pub struct Record {
 
 /// What to write into the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub(super) struct Claim {
     /// The version that the write replaces; `None`: the Lease must not exist.
     pub replaces: Option<String>,
     /// Whether the holder changes: then the time of acquisition is set anew.
@@ -57,7 +57,7 @@ pub struct Claim {
 
 /// The state of one candidate.
 #[derive(Debug)]
-pub struct Election {
+pub(super) struct Election {
     identity: String,
     timing: Timing,
     seen: Option<(Option<Record>, Instant)>,
@@ -73,12 +73,12 @@ struct Held {
 
 impl Election {
     /// A candidate that has seen nothing yet.
-    pub fn new(identity: impl Into<String>, timing: Timing) -> Self {
+    pub(super) fn new(identity: impl Into<String>, timing: Timing) -> Self {
         Self { identity: identity.into(), timing, seen: None, held: None, at_least: 0 }
     }
 
     /// The Lease was read. `None`: there is none.
-    pub fn saw(&mut self, record: Option<Record>, now: Instant) {
+    pub(super) fn saw(&mut self, record: Option<Record>, now: Instant) {
         if let Some(held) = self.held
             && record
                 .as_ref()
@@ -95,19 +95,19 @@ impl Election {
     /// A claim was written and this is the Lease now. `started`: when the
     /// write began, for that is when the others' waiting may begin at the
     /// earliest.
-    pub fn wrote(&mut self, record: Record, started: Instant) {
+    pub(super) fn wrote(&mut self, record: Record, started: Instant) {
         self.held = Some(Held { epoch: record.epoch, renewed: started });
         self.seen = Some((Some(record), started));
     }
 
     /// A worker knows an epoch of `epoch`: ours must be greater, which it is
     /// not after a Lease was deleted by hand.
-    pub fn outbid(&mut self, epoch: u64) {
+    pub(super) fn outbid(&mut self, epoch: u64) {
         self.at_least = self.at_least.max(epoch.saturating_add(1));
     }
 
     /// What to write now; `None` while another holds the Lease, or before it was read.
-    pub fn claim(&self, now: Instant) -> Option<Claim> {
+    pub(super) fn claim(&self, now: Instant) -> Option<Claim> {
         let (record, since) = self.seen.as_ref()?;
         let Some(record) = record else {
             return Some(Claim {
@@ -139,21 +139,21 @@ impl Election {
 
     /// The epoch in which we lead; `None` if we do not, or could not renew for
     /// too long.
-    pub fn leads(&self, now: Instant) -> Option<u64> {
+    pub(super) fn leads(&self, now: Instant) -> Option<u64> {
         self.held
             .filter(|held| now.saturating_duration_since(held.renewed) < self.timing.renew_deadline)
             .map(|held| held.epoch)
     }
 
     /// The version to give back, if we hold the Lease.
-    pub fn release(&self) -> Option<Record> {
+    pub(super) fn release(&self) -> Option<Record> {
         self.held?;
         let record = self.seen.as_ref()?.0.clone()?;
         Some(Record { holder: None, ..record })
     }
 
     /// The waits between tries.
-    pub fn timing(&self) -> Timing {
+    pub(super) fn timing(&self) -> Timing {
         self.timing
     }
 }

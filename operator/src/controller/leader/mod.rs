@@ -173,7 +173,7 @@ impl Driver {
                 (None, Some(epoch)) => info!(epoch, "election: leading"),
                 (Some(epoch), None) => warn!(epoch, "election: the Lease is lost"),
                 (Some(before), Some(epoch)) if changed => {
-                    info!(before, epoch, "election: leading in a new epoch")
+                    info!(before, epoch, "election: leading in a new epoch");
                 }
                 _ => {}
             }
@@ -189,7 +189,7 @@ impl Driver {
         match tokio::time::timeout(timing.retry * 2, self.api.replace(LEASE, &params, &lease)).await {
             Ok(Ok(_)) => info!("election: the Lease is given back"),
             Ok(Err(error)) => {
-                warn!(error = &error as &dyn std::error::Error, "election: giving the Lease back failed")
+                warn!(error = &error as &dyn std::error::Error, "election: giving the Lease back failed");
             }
             Err(_) => warn!("election: giving the Lease back took too long"),
         }

@@ -126,7 +126,7 @@ mod tests {
         assert!((39..=40).contains(&told.idle.unwrap().as_secs()), "the least, aged since it was told");
         drop(second);
         let told = activity.models(later)[&key];
-        assert_eq!((told.waiting, told.idle.unwrap().as_secs() / 10), (1, 6));
+        assert_eq!((told.waiting, told.idle.unwrap().as_secs() / 10), (1, 7));
         drop(first);
         assert!(activity.models(later).is_empty());
     }

@@ -110,7 +110,7 @@ where
             match event {
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                 Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
-                    trigger.pull()
+                    trigger.pull();
                 }
                 Err(error) => warn!(
                     kind = %K::kind(&()),

@@ -50,7 +50,10 @@ pub fn status(
         conditions: before.conditions.clone(),
         state: Some(view.state()),
         resolved: view.resolved(before.resolved.as_ref()),
-        footprint: replicas.iter().map(|replica| replica.footprint).max_by_key(|footprint| footprint.total()),
+        footprint: replicas
+            .iter()
+            .map(|replica| replica.footprint)
+            .max_by_key(hearth_api::model::Footprint::total),
         ready_replicas: i32::try_from(ready).unwrap_or(i32::MAX),
         selector: Some(format!("hearth.dev/model={}", decision.uid)),
         summary: Some(view.summary()),
@@ -172,7 +175,9 @@ impl View<'_> {
         if placed >= self.wanted() && placed > 0 {
             return Update::new(TYPE, true, ModelReason::EveryReplica, format!("on {workers}"));
         }
-        let Some(plan) = self.plan else {
+        let is_known =
+            self.decision.verdict.is_accepted() && matches!(self.decision.resolution, Resolution::Known(_));
+        let Some(plan) = self.plan.filter(|_| is_known) else {
             return Update::new(
                 TYPE,
                 Status::Unknown,

@@ -28,7 +28,7 @@ pub fn tell(ordered: &mut ReplicaStatus, id: &str, link: Option<&LinkState>, at:
 ///
 /// # Errors
 /// Why nothing is known, for people.
-pub fn reported<'a>(
+pub(super) fn reported<'a>(
     ordered: &ReplicaStatus,
     id: &str,
     link: Option<&'a LinkState>,

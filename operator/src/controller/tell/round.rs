@@ -7,14 +7,14 @@ use hearth_api::Duration as ApiDuration;
 const MIB: u64 = 1 << 20;
 
 /// Per cent in steps of five, and the bytes that this is.
-pub fn progress(done: u64, total: u64) -> (u32, u64) {
+pub(super) fn progress(done: u64, total: u64) -> (u32, u64) {
     let (done, total) = (u128::from(done.min(total)), u128::from(total.max(1)));
     let percent = u32::try_from(done * 20 / total * 5).unwrap_or(100);
     (percent, u64::try_from(total * u128::from(percent) / 100).unwrap_or(u64::MAX))
 }
 
 /// Seconds in steps that grow with the span.
-pub fn eta(eta: Duration) -> ApiDuration {
+pub(super) fn eta(eta: Duration) -> ApiDuration {
     let seconds = eta.as_secs();
     let step = match seconds {
         0..60 => 5,
@@ -26,13 +26,13 @@ pub fn eta(eta: Duration) -> ApiDuration {
 }
 
 /// Memory in use, rounded up to 1/64 of the whole.
-pub fn used(bytes: u64, whole: u64) -> u64 {
+pub(super) fn used(bytes: u64, whole: u64) -> u64 {
     let step = step(whole);
     bytes.div_ceil(step).saturating_mul(step)
 }
 
 /// Memory that is free, rounded down to 1/64 of the whole.
-pub fn free(bytes: u64, whole: u64) -> u64 {
+pub(super) fn free(bytes: u64, whole: u64) -> u64 {
     let step = step(whole);
     bytes / step * step
 }
