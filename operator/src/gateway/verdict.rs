@@ -18,14 +18,19 @@ pub enum Verdict {
     Suspicious(Scope),
 }
 
-/// Judges an error that came before the first piece of output.
-pub fn before_output(status: &Status) -> Verdict {
+/// Judges an error that came before the first piece of output. `taken`: the worker had begun to
+/// respond, so that an engine may have met the request.
+pub fn before_output(status: &Status, taken: bool) -> Verdict {
     let broken = status.source().is_some();
     match status.code() {
-        // The worker is full, draining, or no longer holds the model.
         Code::Unavailable if broken && !connected(status) => Verdict::Elsewhere(Scope::Worker),
         Code::Unavailable if broken => Verdict::Suspicious(Scope::Worker),
-        Code::Unavailable | Code::ResourceExhausted | Code::NotFound => Verdict::Elsewhere(Scope::Replica),
+        // The worker is full.
+        Code::ResourceExhausted => Verdict::Elsewhere(Scope::Replica),
+        // The engine process ended under the request.
+        Code::Unavailable | Code::NotFound if taken => Verdict::Suspicious(Scope::Replica),
+        // The worker is draining, loading, or no longer holds the model.
+        Code::Unavailable | Code::NotFound => Verdict::Elsewhere(Scope::Replica),
         // The connection broke under the request, whatever code that is translated to.
         Code::Unknown | Code::Internal | Code::Cancelled if broken => Verdict::Suspicious(Scope::Worker),
         // The engine process died or ran out of room, or the call was cut.
@@ -81,18 +86,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_worker_is_not_suspicious() {
-        for status in
-            [Status::resource_exhausted("full"), Status::unavailable("draining"), Status::not_found("x")]
-        {
-            assert!(matches!(before_output(&status), Verdict::Elsewhere(Scope::Replica)));
-        }
+    fn a_worker_that_refuses_is_not_suspicious() {
+        let draining = || Status::unavailable("draining");
+        let elsewhere = |status: Status, taken| {
+            matches!(before_output(&status, taken), Verdict::Elsewhere(Scope::Replica))
+        };
+        assert!(elsewhere(draining(), false));
+        assert!(elsewhere(Status::not_found("unloaded"), false));
+        assert!(elsewhere(Status::resource_exhausted("full"), false));
+        assert!(elsewhere(Status::resource_exhausted("full"), true));
+        assert!(!elsewhere(draining(), true), "the same words after it took the request");
     }
 
     #[test]
     fn the_requests_own_faults_are_told() {
         for status in [Status::invalid_argument("x"), Status::out_of_range("x"), Status::internal("x")] {
-            assert!(matches!(before_output(&status), Verdict::Tell(_)));
+            assert!(matches!(before_output(&status, true), Verdict::Tell(_)));
         }
     }
 
@@ -100,9 +109,9 @@ mod tests {
     fn whatever_dies_under_a_request_is_suspicious() {
         let mut broken = Status::unknown("h2 protocol error");
         broken.set_source(std::sync::Arc::new(std::io::Error::other("reset")));
-        assert!(matches!(before_output(&broken), Verdict::Suspicious(Scope::Worker)));
+        assert!(matches!(before_output(&broken, false), Verdict::Suspicious(Scope::Worker)));
         assert!(matches!(
-            before_output(&Status::aborted("engine died")),
+            before_output(&Status::aborted("engine died"), false),
             Verdict::Suspicious(Scope::Replica)
         ));
     }

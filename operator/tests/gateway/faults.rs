@@ -143,8 +143,9 @@ async fn a_request_that_kills_engines_is_given_up() {
     let mut worker = harness.worker("box", &["chat"]).await;
     harness.model("chat", &["box"]).await;
     let mut stream = harness.generate("chat").await;
+    // As a worker tells it when its engine process dies before the first token.
     for _ in 0..3 {
-        worker.call().await.refuse(Status::aborted("the engine process died"));
+        worker.call().await.accept().fail(Status::unavailable("the engine process died")).await;
     }
     let status = stream.error().await;
     assert_eq!(status.code(), Code::Unavailable);

@@ -12,4 +12,5 @@ mod openai;
 mod report;
 mod services;
 mod stop;
+mod watch;
 mod worker;

@@ -16,6 +16,15 @@ use crate::gateway::{
 /// all of them.
 const MAX_SUSPICIOUS: u32 = 3;
 
+/// How a try ended.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What the worker, or the connection to it, said.
+    pub(super) status: Status,
+    /// The worker had begun to respond.
+    pub(super) taken: bool,
+}
+
 /// The tries of one request so far.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
@@ -32,9 +41,10 @@ impl Attempts {
         forwarder: &Forwarder,
         model: &str,
         permit: Permit,
-        status: Status,
+        failure: Failure,
         deadline: &Deadline,
     ) -> Result<Ticket, Status> {
+        let Failure { status, taken } = failure;
         if deadline.is_over(Instant::now()) {
             return Err(deadline.passed("the worker had not begun to answer").into());
         }
@@ -47,7 +57,7 @@ impl Attempts {
             message = status.message(),
             "a replica did not begin to answer"
         );
-        let scope = match before_output(&status) {
+        let scope = match before_output(&status, taken) {
             Verdict::Tell(status) => return Err(status),
             Verdict::Elsewhere(scope) => scope,
             Verdict::Suspicious(scope) => {

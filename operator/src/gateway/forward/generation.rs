@@ -12,7 +12,12 @@ use tokio::{
 };
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{Forwarder, attempts::Attempts, notices::Notices, waiting_for};
+use super::{
+    Forwarder,
+    attempts::{Attempts, Failure},
+    notices::Notices,
+    waiting_for,
+};
 use crate::gateway::{
     deadline::Deadline,
     dispatch::{Permit, Ticket},
@@ -194,10 +199,10 @@ impl Generation {
 
     /// Lines the request up again if nothing of the answer was passed on.
     fn recover(&mut self, status: Status) -> Result<(), Status> {
-        let (Phase::Granted(permit) | Phase::Streaming(permit, _)) =
-            mem::replace(&mut self.phase, Phase::Ended)
-        else {
-            return Err(status);
+        let (permit, taken) = match mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Granted(permit) => (permit, false),
+            Phase::Streaming(permit, _) => (permit, true),
+            Phase::Queued(_) | Phase::Ended => return Err(status),
         };
         if self.committed {
             if self.deadline.is_over(Instant::now()) {
@@ -205,8 +210,9 @@ impl Generation {
             }
             return Err(after_output(&status, &permit.replica().worker));
         }
+        let failure = Failure { status, taken };
         let ticket =
-            self.attempts.again(&self.forwarder, &self.request.model, permit, status, &self.deadline)?;
+            self.attempts.again(&self.forwarder, &self.request.model, permit, failure, &self.deadline)?;
         self.counted.waiting();
         self.phase = Phase::Queued(ticket);
         Ok(())

@@ -14,7 +14,10 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Status};
 
-use self::{attempts::Attempts, generation::Generation};
+use self::{
+    attempts::{Attempts, Failure},
+    generation::Generation,
+};
 use super::{
     balance::Demand,
     deadline::{Deadline, DeadlineLimits},
@@ -126,7 +129,8 @@ impl Forwarder {
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) => {
-                    ticket = attempts.again(self, &request.model, permit, status, &deadline)?;
+                    let failure = Failure { status, taken: false };
+                    ticket = attempts.again(self, &request.model, permit, failure, &deadline)?;
                 }
                 Err(_) => return Err(deadline.passed("the worker was tokenizing").into()),
             }

@@ -2,6 +2,7 @@
 
 use hearth_api::{
     ServedModel, Worker,
+    condition::model::{ACCEPTED, PLACED, READY, RESOLVED},
     model::{ModelState, ReplicaState, ReplicaStatus, ServedModelStatus},
     worker::WorkerState,
 };
@@ -17,7 +18,7 @@ pub fn model(object: &ServedModel) -> ModelFact {
     ModelFact {
         key: model_key(object),
         created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
-        served_name: object.spec.served_name.clone().unwrap_or_else(|| object.name_any()),
+        served_name: object.served_name().to_owned(),
         context_tokens: resolved.context.unwrap_or(0),
         quantization: resolved.quantization.unwrap_or_default(),
         standing: standing(object, &status),
@@ -55,7 +56,10 @@ fn standing(object: &ServedModel, status: &ServedModelStatus) -> Standing {
     }
     match status.state {
         None | Some(ModelState::Pending) => pending("the controller has not looked at the model yet"),
-        Some(ModelState::Resolving) => pending("the header of the model's file is being read"),
+        // Also while a source that may come back does not answer: the condition says so.
+        Some(ModelState::Resolving) => {
+            pending(&said(status, &[RESOLVED], "the header of the model's file is being read"))
+        }
         Some(ModelState::Starting) => loading(status, "the machine for the model is starting"),
         Some(ModelState::Fetching) => loading(status, "the model's file is being fetched"),
         Some(ModelState::Loading) => loading(status, "the model is being loaded"),
@@ -63,19 +67,23 @@ fn standing(object: &ServedModel, status: &ServedModelStatus) -> Standing {
             pending("the machines that hold the model cannot be reached at the moment")
         }
         Some(ModelState::Invalid) => {
-            Standing::Failed(Fault::Rejected(said(status, &["Accepted"], "its spec was refused")))
+            Standing::Failed(Fault::Rejected(said(status, &[ACCEPTED], "its spec was refused")))
+        }
+        Some(ModelState::Stopped) if object.spec.replicas > 0 => {
+            pending("the model sleeps, because nobody asked for it, and is being woken")
         }
         Some(ModelState::Stopped) => Standing::Failed(Fault::Rejected(
             "it is stopped: set spec.replicas to 1 or more to serve it".to_owned(),
         )),
-        Some(ModelState::Waiting) => {
-            Standing::Failed(Fault::Unplaceable(said(status, &["Placed"], "it fits nowhere at the moment")))
+        Some(ModelState::Waiting) if is_false(status, PLACED) => {
+            Standing::Failed(Fault::Unplaceable(said(status, &[PLACED], "it fits nowhere at the moment")))
         }
-        Some(ModelState::Failed) if is_false(status, "Resolved") => {
-            Standing::Failed(Fault::Rejected(said(status, &["Resolved"], "its file cannot be used")))
+        Some(ModelState::Waiting) => pending("a place for the model is being looked for"),
+        Some(ModelState::Failed) if is_false(status, RESOLVED) => {
+            Standing::Failed(Fault::Rejected(said(status, &[RESOLVED], "its file cannot be used")))
         }
         Some(ModelState::Failed) => {
-            Standing::Failed(Fault::Unplaceable(said(status, &["Placed", "Ready"], "it could not be loaded")))
+            Standing::Failed(Fault::Unplaceable(said(status, &[READY, PLACED], "it could not be loaded")))
         }
     }
 }
@@ -226,8 +234,24 @@ mod tests {
             standing_of("Failed", json!([condition("Ready", "False", "out of memory")])),
             unplaceable("out of memory")
         );
-        assert_eq!(standing_of("Waiting", json!([])), unplaceable("it fits nowhere at the moment"));
-        assert!(matches!(standing_of("Stopped", json!([])), Standing::Failed(Fault::Rejected(_))));
+        let mut object = served_model(json!({"observedGeneration": 2, "state": "Stopped"}));
+        object.spec.replicas = 0;
+        assert!(matches!(model(&object).standing, Standing::Failed(Fault::Rejected(_))));
+    }
+
+    #[test]
+    fn what_is_waited_for() {
+        let waits = |state: &str, conditions: serde_json::Value| match standing_of(state, conditions) {
+            Standing::Pending(progress) => progress.message,
+            other => panic!("{other:?}"),
+        };
+        assert!(waits("Stopped", json!([])).contains("sleeps"), "a request wakes it");
+        assert!(waits("Waiting", json!([condition("Placed", "Unknown", "")])).contains("looked for"));
+        assert_eq!(
+            waits("Resolving", json!([condition("Resolved", "False", "the hub: 503")])),
+            "the hub: 503"
+        );
+        assert!(waits("Resolving", json!([condition("Resolved", "Unknown", "x")])).contains("header"));
     }
 
     #[test]
