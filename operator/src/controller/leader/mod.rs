@@ -2,6 +2,8 @@
 
 mod election;
 mod lease;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 

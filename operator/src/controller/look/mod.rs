@@ -5,6 +5,8 @@ mod caches;
 mod headers;
 mod link;
 mod links;
+#[cfg(test)]
+mod links_tests;
 mod machine;
 mod pod;
 mod pods;
