@@ -23,11 +23,11 @@ pub struct Args {
     pub pod_ip: IpAddr,
 
     /// Where the gateways' streams are served, with TLS.
-    #[arg(long, env = "HEARTH_CONTROL_LISTEN", default_value = "[::]:9092")]
+    #[arg(long, env = "HEARTH_CONTROL_LISTEN", default_value = "0.0.0.0:9092")]
     pub control_listen: SocketAddr,
 
     /// Where probes and metrics are served.
-    #[arg(long, env = "HEARTH_METRICS_LISTEN", default_value = "[::]:9093")]
+    #[arg(long, env = "HEARTH_METRICS_LISTEN", default_value = "0.0.0.0:9093")]
     pub metrics_listen: SocketAddr,
 
     /// PEM file of additional certificate authorities for sources.

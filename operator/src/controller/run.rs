@@ -96,7 +96,10 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), ControllerEr
         Ground { owners: owners(&client, &args.namespace).await?, config, namespace: args.namespace.clone() };
     let trigger = Trigger::default();
     let (caches, filling) = Caches::start(&client, &args.namespace, &trigger);
-    parts.spawn("the caches", filling);
+    let until_stopped = parts.stop.clone();
+    parts.spawn("the caches", async move {
+        until_stopped.run_until_cancelled_owned(filling).await;
+    });
     tokio::select! {
         filled = caches.filled() => filled.map_err(|_| ControllerError::Ended("the caches"))?,
         ended = parts.ended() => return ended,
@@ -157,10 +160,11 @@ impl Leader {
                 activity: activity.clone(),
                 trigger: self.trigger.clone(),
                 leadership: self.leadership.clone(),
+                stop: parts.stop.clone(),
             };
-            let (live, stop) = (certificates.live(), parts.stop.clone());
+            let live = certificates.live();
             async move {
-                if let Err(error) = server.serve(listener, live, stop).await {
+                if let Err(error) = server.serve(listener, live).await {
                     warn!(error = &error as &dyn std::error::Error, "the control server failed");
                 }
             }

@@ -120,7 +120,7 @@ pub struct ServedModelSpec {
     pub replicas: i32,
 
     /// Unload after so long without a request, such as 30m; the next request
-    /// loads it again. Left out: never unloaded. No effect yet.
+    /// loads it again. Left out: never unloaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self.matches('[1-9]')", "idleAfter must be longer than zero, such as 30m; leave it out to never unload"))]
     pub idle_after: Option<Duration>,

@@ -101,7 +101,6 @@ pub fn served_model(spec: &ServedModelSpec) -> Vec<FieldError> {
 #[must_use]
 pub fn without_effect(spec: &ServedModelSpec) -> Vec<&'static str> {
     [
-        ("spec.idleAfter", spec.idle_after.is_some()),
         ("spec.kvType", spec.kv_type != KvType::F16),
         ("spec.prefer", spec.prefer != Preference::Speed),
         ("spec.placement.gpus", spec.placement.gpus > 1),

@@ -229,11 +229,15 @@ fn staff<'a>(
 ) -> Vec<MachineDecision<'a>> {
     let at = snapshot.at;
     let short = plan.models.iter().any(|model| model.missing > 0);
-    let mut rolling =
-        machines.values().filter(|m| m.pod.as_ref().is_some_and(|pod| pod.phase == PodPhase::Ending)).count();
+    let holds_models = |name: &str| wanted.get(name).is_some_and(|replicas| !replicas.is_empty());
+    let serves = |machine: &Machine<'_>| {
+        machine.pod.as_ref().is_some_and(|pod| pod.phase == PodPhase::Running { ready: true })
+    };
+    let mut unsettled: BTreeSet<&str> =
+        machines.iter().filter(|(name, m)| holds_models(name) && !serves(m)).map(|(name, _)| *name).collect();
     let mut decisions = Vec::new();
     for (name, machine) in machines {
-        let placed = wanted.get(name).is_some_and(|replicas| !replicas.is_empty());
+        let placed = holds_models(name);
         let planned = plan.worker(name).map_or(WorkerAction::Keep, |worker| worker.action.clone());
         let action = if placed { WorkerAction::Start } else { planned };
         let runtime_class = runtime_class(&machine, snapshot, &ground.config);
@@ -266,11 +270,11 @@ fn staff<'a>(
                 || last.is_some_and(|last| last.devices.iter().any(|device| !device.healthy)),
             wants_more: short,
             template: &template,
-            another_rolls: rolling > 0,
+            another_rolls: unsettled.iter().any(|other| *other != name),
         };
         let action = staffing::staff(&question, &mut memory.failures, at, snapshot.now);
-        if matches!(action, PodAction::Delete { .. }) {
-            rolling += 1;
+        if placed && matches!(action, PodAction::Delete { .. }) {
+            unsettled.insert(name);
         }
         let idle_since = memory.note_idleness(name, placed, &machine, snapshot.now);
         let state = observe::state(&machine, at);

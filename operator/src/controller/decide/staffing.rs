@@ -60,7 +60,7 @@ pub(super) struct Question<'a> {
     pub wants_more: bool,
     /// The hash of the template of today.
     pub template: &'a str,
-    /// Whether another machine's Pod is being replaced right now.
+    /// Whether another machine with models is not serving them right now.
     pub another_rolls: bool,
 }
 
@@ -165,8 +165,8 @@ fn parked(action: &WorkerAction) -> Option<&'static str> {
 /// About a Pod that runs.
 fn keep(q: &Question<'_>, pod: &PodView) -> PodAction {
     if pod.template.as_deref() != Some(q.template) {
-        // An idle one at once; of the busy ones, one at a time.
-        return match q.busy && q.another_rolls {
+        // One without models at once; of the others, one at a time.
+        return match q.placed && q.another_rolls {
             true => PodAction::Leave,
             false => delete("its template changed"),
         };
@@ -339,14 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_template_rolls_an_idle_pod_at_once_and_busy_ones_one_by_one() {
+    fn a_changed_template_rolls_an_empty_pod_at_once_and_others_one_by_one() {
         let (pod, offer) = (running(), gpus(2, 0));
         let changed = Question { template: "u", placed: true, ..question(Some(&pod), &offer) };
-        assert!(is_delete(&decide(&Question { another_rolls: true, ..changed })));
-        let changed = Question { template: "u", placed: true, busy: true, ..question(Some(&pod), &offer) };
         assert!(is_delete(&decide(&changed)));
         let changed = Question { another_rolls: true, ..changed };
         assert_eq!(decide(&changed), PodAction::Leave);
+        let empty = Question { placed: false, ..changed };
+        assert!(is_delete(&decide(&empty)));
     }
 
     #[test]

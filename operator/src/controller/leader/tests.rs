@@ -131,7 +131,11 @@ async fn a_leader_that_cannot_renew_stops_and_a_greater_epoch_follows() {
     assert_eq!(first.until(|epoch| epoch.is_some()).await, Some(1), "nobody led in between");
     first.task.abort();
     let second = run(&server, "b");
-    assert_eq!(second.until(|epoch| epoch.is_some()).await, Some(2), "after the Lease did not change for long");
+    assert_eq!(
+        second.until(|epoch| epoch.is_some()).await,
+        Some(2),
+        "after the Lease did not change for long"
+    );
     second.leadership.outbid(40);
     assert_eq!(second.until(|epoch| epoch != Some(2)).await, Some(41));
     second.end().await;

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use hearth_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use hearth_proto::worker::v1::{
-    ApplyRequest, ApplyResponse, Fence, Replica, WatchRequest, WatchResponse,
-};
+use hearth_proto::worker::v1::{ApplyRequest, ApplyResponse, Fence, Replica, WatchRequest, WatchResponse};
 use hearth_tls::testing::TestCa;
 use hearth_tls::{Identity, Incoming, Live};
 use tokio::net::TcpListener;
@@ -52,7 +50,9 @@ impl WorkerService for FakeWorker {
             return Err(Status::unavailable("away"));
         }
         let leaving = async move { away.changed().await };
-        Ok(Response::new(Box::pin(WatchStream::new(self.state.subscribe()).map(Ok).take_until(Box::pin(leaving)))))
+        Ok(Response::new(Box::pin(
+            WatchStream::new(self.state.subscribe()).map(Ok).take_until(Box::pin(leaving)),
+        )))
     }
 }
 
@@ -150,10 +150,12 @@ async fn a_refused_intent_is_tried_again_and_a_newer_leader_is_noticed() {
     let mut scene = Scene::new();
     let (address, _guard) = scene.serve("box", "127.0.0.1:0").await;
     scene.fake.state.send_modify(|state| state.applied = Some(Fence { epoch: 9, generation: 4 }));
-    scene.fake.refusals.lock().unwrap().extend([
-        Status::internal("the disk is full"),
-        Status::failed_precondition("epoch 9 is in force"),
-    ]);
+    scene
+        .fake
+        .refusals
+        .lock()
+        .unwrap()
+        .extend([Status::internal("the disk is full"), Status::failed_precondition("epoch 9 is in force")]);
     scene.follow(&address);
     scene.links.intend("box", intent(2));
     scene.until("outbid", |s| s.links.states()["box"].outbid.is_some_and(|fence| fence.epoch == 9)).await;

@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub activity: BTreeMap<(String, String), ModelActivity>,
     /// The moment, for ages.
     pub at: Instant,
-    /// The moment, for people.
+    /// The moment, for people: in whole seconds, as the API server keeps times.
     pub now: Timestamp,
 }
 
@@ -61,9 +61,13 @@ impl Snapshot {
             links: links.states(),
             activity: activity.models(at),
             at,
-            now: Timestamp::now(),
+            now: whole_second(Timestamp::now()),
         }
     }
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn by_name<K>(store: &Store<K>) -> BTreeMap<String, Arc<K>>

@@ -28,19 +28,17 @@ pub struct ControlServer {
     pub trigger: Trigger,
     /// Whether we lead.
     pub leadership: Leadership,
+    /// Ends the server, and every gateway's stream with it.
+    pub stop: CancellationToken,
 }
 
 impl ControlServer {
-    /// Serves on `listener` until `stop`.
+    /// Serves on `listener` until it is told to stop.
     ///
     /// # Errors
     /// When the HTTP/2 server fails as a whole; a single connection never does that.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        live: Live,
-        stop: CancellationToken,
-    ) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(self, listener: TcpListener, live: Live) -> Result<(), tonic::transport::Error> {
+        let stop = self.stop.clone();
         let service =
             InterceptedService::new(ControlServiceServer::new(self), Guard::roles(&[Role::Gateway]));
         tonic::transport::Server::builder()
@@ -71,6 +69,7 @@ impl ControlService for ControlServer {
         let peer = request.extensions().get::<hearth_tls::Peer>().map(|peer| peer.address);
         let mut reports = request.into_inner();
         let session = self.activity.open(&self.trigger);
+        let stop = self.stop.clone();
         let (answers, stream) = mpsc::channel(4);
         info!(?peer, "a gateway reports");
         // The task ends with the gateway's stream, with the answers' receiver,
@@ -102,6 +101,10 @@ impl ControlService for ControlServer {
                         }
                     }
                     () = answers.closed() => return,
+                    () = stop.cancelled() => {
+                        let _ = answers.send(Err(Status::unavailable("this controller ends"))).await;
+                        return;
+                    }
                 }
             }
         });

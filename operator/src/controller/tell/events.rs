@@ -25,7 +25,8 @@ pub fn notes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
         let old = before.iter().find(|old| old.type_ == condition.type_);
         old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
     };
-    after.iter().filter(changed).filter(|condition| condition.status != "Unknown").map(note).collect()
+    let is_news = |condition: &&Condition| condition.status != "Unknown" && condition.reason != "Valid";
+    after.iter().filter(changed).filter(is_news).map(note).collect()
 }
 
 fn note(condition: &Condition) -> Note {

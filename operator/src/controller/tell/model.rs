@@ -211,9 +211,9 @@ impl View<'_> {
             0 => String::new(),
             ready => format!("{ready} of {} ready; ", self.wanted()),
         };
-        let message = |replica: &ReplicaStatus, what: &str| {
-            let told = replica.message.as_ref().map(|told| format!(": {told}")).unwrap_or_default();
-            format!("{some}{what} on {}{told}", replica.worker)
+        let message = |replica: &ReplicaStatus, what: &str| match &replica.message {
+            Some(told) => format!("{some}{what} on {}: {told}", replica.worker),
+            None => format!("{some}{what} on {}", replica.worker),
         };
         if let Some(replica) = self.any(ReplicaState::Failed) {
             return no(ModelReason::LoadFailed, message(replica, "the load failed"));
@@ -225,7 +225,7 @@ impl View<'_> {
             return no(ModelReason::Fetching, message(replica, "the file is on the way"));
         }
         match self.any(ReplicaState::Pending).or(self.any(ReplicaState::Draining)) {
-            Some(replica) => no(ModelReason::WorkerStarting, message(replica, "ordered")),
+            Some(replica) => no(ModelReason::WorkerStarting, message(replica, "it waits")),
             None => no(ModelReason::Waiting, "it has no device yet; see the condition Placed".to_owned()),
         }
     }
