@@ -61,7 +61,8 @@ pub struct Header {
     pub tensors: Vec<Tensor>,
     /// First byte of the data part, from the start of the file.
     pub data_offset: u64,
-    /// Bytes that the file must have at least: the end of the last tensor.
+    /// Bytes that the file must have at least: the end of the last tensor, or of
+    /// the header if there is none.
     pub min_file_bytes: u64,
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn bytes(dtype: DType, shape: &[u64]) -> Result<u64, &'static str> {
 }
 
 /// Makes offsets, so far relative to the data part, absolute, and returns where
-/// the last tensor ends.
+/// the last tensor ends, if there is any.
 ///
 /// # Errors
 /// The index of the tensor that lies past the end or over another, and what is
@@ -30,7 +30,7 @@ pub(crate) fn place(
     tensors: &mut [Tensor],
     data_offset: u64,
     file_bytes: Option<u64>,
-) -> Result<u64, (usize, Problem)> {
+) -> Result<Option<u64>, (usize, Problem)> {
     let file = file_bytes.unwrap_or(i64::MAX as u64);
     for (i, tensor) in tensors.iter_mut().enumerate() {
         let end = tensor.offset.saturating_add(tensor.bytes).saturating_add(data_offset);
@@ -49,5 +49,5 @@ pub(crate) fn place(
             return Err((pair[1], problem));
         }
     }
-    Ok(order.last().map_or(data_offset, |last| tensors[*last].offset + tensors[*last].bytes))
+    Ok(order.last().map(|last| tensors[*last].offset + tensors[*last].bytes))
 }

@@ -82,8 +82,9 @@ fn header(json: &[u8], data_offset: u64, file_bytes: Option<u64>) -> Result<Head
         tensors.push(tensor(name, entry).map_err(refused)?);
     }
     let place = layout::place(&mut tensors, data_offset, file_bytes);
-    let min_file_bytes =
+    let end =
         place.map_err(|(i, problem)| error(LENGTH_BYTES + position(json, &tensors[i].name), problem))?;
+    let min_file_bytes = end.unwrap_or(data_offset);
     // The file's own order is that of the data.
     tensors.sort_by_key(|t| t.offset);
     let metadata = entries.metadata;

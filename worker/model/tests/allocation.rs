@@ -87,8 +87,6 @@ fn counts_are_not_believed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
     #[test]
     fn mutated_files_allocate_little(edits in proptest::collection::vec((0usize..6000, any::<u8>()), 0..8)) {
         let mut bytes = tiny_llama(5);

@@ -97,8 +97,10 @@ fn header(cursor: &mut Cursor<'_>, file_bytes: Option<u64>) -> Result<Header, St
     }
     // The header is at most as long as the prefix, so this cannot overflow.
     let data_offset = cursor.offset().next_multiple_of(alignment);
-    let min_file_bytes = layout::place(&mut tensors, data_offset, file_bytes)
+    let end = layout::place(&mut tensors, data_offset, file_bytes)
         .map_err(|(i, problem)| Stop::bad(described_at[i], problem))?;
+    // Without tensors there need be no padding either.
+    let min_file_bytes = end.unwrap_or(cursor.offset());
     Ok(Header { format: Format::Gguf, version, metadata, tensors, data_offset, min_file_bytes })
 }
 

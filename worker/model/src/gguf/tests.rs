@@ -50,6 +50,12 @@ fn a_file_is_read_up_to_its_data() {
 }
 
 #[test]
+fn a_file_without_tensors_needs_no_padding() {
+    let header = whole(&GgufBuilder::new().build()[..24]).unwrap();
+    assert_eq!((header.min_file_bytes, header.data_offset), (24, 32));
+}
+
+#[test]
 fn growing_prefixes_end_in_the_same_header() {
     let bytes = tiny_llama(1);
     let expected = whole(&bytes).unwrap();
