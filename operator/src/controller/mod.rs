@@ -11,6 +11,7 @@ pub mod config;
 pub mod decide;
 pub mod leader;
 pub mod look;
+mod parts;
 mod round;
 mod run;
 pub mod serve;

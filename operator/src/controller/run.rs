@@ -11,9 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client, Resource};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::act::{Certificates, CertificatesError, Hands};
 use super::args::Args;
@@ -22,6 +21,7 @@ use super::config::{Config, ConfigError};
 use super::decide::{Ground, Memory};
 use super::leader::{self, Candidate, Leadership, Timing};
 use super::look::{Activity, Caches, FIRST_WAIT, Links, Resolver, SourceHeaders};
+use super::parts::Parts;
 use super::round::{Rounds, Told};
 use super::serve::{ControlServer, Probes, serve_probes};
 use super::tell::Metrics;
@@ -264,42 +264,5 @@ fn owner<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
-    }
-}
-
-/// The background tasks of the process. Whoever owns them hears when one ends.
-struct Parts {
-    tasks: JoinSet<&'static str>,
-    stop: CancellationToken,
-}
-
-impl Parts {
-    fn new(stop: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), stop }
-    }
-
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(async move {
-            part.await;
-            name
-        });
-    }
-
-    /// Until a part ends, which none should.
-    async fn ended(&mut self) -> Result<(), ControllerError> {
-        match self.tasks.join_next().await {
-            Some(Ok(name)) => Err(ControllerError::Ended(name)),
-            Some(Err(_)) => Err(ControllerError::Ended("a part that panicked")),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Tells all parts to end, and ends those that do not within a moment.
-    async fn end(mut self) {
-        self.stop.cancel();
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(Duration::from_secs(2), all).await.is_err() {
-            info!("some parts did not end by themselves");
-        }
     }
 }

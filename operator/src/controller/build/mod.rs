@@ -1,11 +1,14 @@
 //! The objects that a decision comes to. Nothing here holds a client.
 
 mod claim;
+mod container;
 mod names;
 mod pod;
 mod secret;
+mod volumes;
 
 pub use claim::store_claim;
+pub use container::GRPC_PORT;
 pub use names::{GATEWAY_SECRET, Owners, child_name, labels, tls_secret_name};
-pub use pod::{GRPC_PORT, Holds, PodPlan, template_hash, worker_pod};
+pub use pod::{Holds, PodPlan, template_hash, worker_pod};
 pub use secret::{AUTHORITY_SECRET, authority_secret, leaf_secret};

@@ -4,28 +4,20 @@ use std::collections::BTreeMap;
 
 use hearth_api::meta::ANNOTATION_TEMPLATE;
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
-    NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource,
-    Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext,
+    PodSpec, SeccompProfile,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::names::{child_name, hex, labels, tls_secret_name};
+use super::container::container;
+use super::names::{child_name, hex, labels};
+use super::volumes::volumes;
 use crate::controller::config::Config;
 
 /// The user and group of every process of Hearth.
 const USER: i64 = 65_532;
-/// Port of the worker's gRPC services, with TLS.
-pub const GRPC_PORT: i32 = 9090;
-/// Of the Pod's grace period, what is not for running requests.
-const LAST_WORDS_SECONDS: i64 = 5;
-/// Port of the worker's probes and metrics.
-const HTTP_PORT: i32 = 9091;
 
 /// What a worker Pod holds of its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,161 +134,6 @@ fn on_node(node: &str) -> Affinity {
         }),
         ..Affinity::default()
     }
-}
-
-fn container(plan: &PodPlan<'_>, config: &Config) -> Container {
-    let probe = |path: &str, period, failures| Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String("http".to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        failure_threshold: Some(failures),
-        timeout_seconds: Some(3),
-        ..Probe::default()
-    };
-    let port = |name: &str, number| ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: number,
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
-    };
-    Container {
-        name: "worker".to_owned(),
-        image: Some(config.worker.image.clone()),
-        image_pull_policy: Some(config.worker.pull_policy.clone()),
-        args: Some(vec!["serve".to_owned()]),
-        env: Some(env(plan, config)),
-        ports: Some(vec![port("grpc", GRPC_PORT), port("http", HTTP_PORT)]),
-        startup_probe: Some(probe("/healthz", 1, 120)),
-        // An engine at work may keep both cores of a small machine for long.
-        liveness_probe: Some(probe("/healthz", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 2, 2)),
-        resources: Some(resources(plan.holds, config)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
-        volume_mounts: Some(mounts(config)),
-        ..Container::default()
-    }
-}
-
-fn env(plan: &PodPlan<'_>, config: &Config) -> Vec<EnvVar> {
-    let var =
-        |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), ..EnvVar::default() };
-    let mut vars = vec![
-        var("HEARTH_WORKER_NAME", plan.worker.to_owned()),
-        var("HEARTH_COMPUTE", config.worker.compute.as_str().to_owned()),
-        var("HEARTH_RESERVE_BYTES", plan.reserve_bytes.to_string()),
-        var("HEARTH_LOG", config.worker.log.clone()),
-    ];
-    // Requests end within what the kubelet grants; the rest is for unloading.
-    let drain = (config.worker.termination_grace_period_seconds - LAST_WORDS_SECONDS).max(1);
-    vars.push(var("HEARTH_DRAIN_TIMEOUT", format!("{drain}s")));
-    if matches!(plan.holds, Holds::Gpus { .. }) {
-        // Without `utility` the container runtime hides NVML, by which devices are read.
-        vars.push(var("NVIDIA_DRIVER_CAPABILITIES", "compute,utility".to_owned()));
-    }
-    if !config.worker.simulated_devices.is_empty() {
-        let devices = serde_json::Value::Array(config.worker.simulated_devices.clone());
-        vars.push(var("HEARTH_SIMULATED_DEVICES", devices.to_string()));
-    }
-    if config.source.allow_private {
-        vars.push(var("HEARTH_ALLOW_PRIVATE", "true".to_owned()));
-    }
-    if has_extra_ca(config) {
-        vars.push(var("HEARTH_EXTRA_CA", "/etc/hearth/extra-ca/ca.crt".to_owned()));
-    }
-    vars
-}
-
-fn resources(holds: &Holds, config: &Config) -> ResourceRequirements {
-    match holds {
-        Holds::Gpus { resource, count } => {
-            let mut resources = config.worker.resources.clone();
-            // The request of an extended resource follows its limit.
-            resources.limits.get_or_insert_default().insert(resource.clone(), Quantity(count.to_string()));
-            resources
-        }
-        Holds::Cpu => ResourceRequirements {
-            requests: Some(BTreeMap::from([
-                ("cpu".to_owned(), config.cpu.cpu.clone()),
-                ("memory".to_owned(), (&config.cpu.memory).into()),
-            ])),
-            limits: Some(BTreeMap::from([("memory".to_owned(), (&config.cpu.memory).into())])),
-            ..ResourceRequirements::default()
-        },
-    }
-}
-
-fn has_extra_ca(config: &Config) -> bool {
-    config.worker.extra_ca.secret.is_some() || config.worker.extra_ca.config_map.is_some()
-}
-
-fn volumes(plan: &PodPlan<'_>, config: &Config) -> Vec<Volume> {
-    let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
-    let claim = |name: &str, read_only| PersistentVolumeClaimVolumeSource {
-        claim_name: name.to_owned(),
-        read_only: Some(read_only),
-    };
-    let scratch = |size: &str| EmptyDirVolumeSource {
-        size_limit: Some(Quantity(size.to_owned())),
-        ..EmptyDirVolumeSource::default()
-    };
-    let mut volumes = vec![
-        Volume { persistent_volume_claim: Some(claim(&child_name(plan.worker), false)), ..named("state") },
-        Volume {
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(tls_secret_name(plan.worker)),
-                ..SecretVolumeSource::default()
-            }),
-            ..named("tls")
-        },
-        Volume { empty_dir: Some(scratch("16Mi")), ..named("run") },
-        Volume { empty_dir: Some(scratch("1Gi")), ..named("tmp") },
-    ];
-    if has_extra_ca(config) {
-        volumes.push(Volume {
-            secret: config.worker.extra_ca.secret.clone(),
-            config_map: config.worker.extra_ca.config_map.clone(),
-            ..named("extra-ca")
-        });
-    }
-    for (n, name) in config.model_claims.iter().enumerate() {
-        volumes.push(Volume { persistent_volume_claim: Some(claim(name, true)), ..named(&claim_volume(n)) });
-    }
-    volumes
-}
-
-fn mounts(config: &Config) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: String, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path,
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
-    let mut mounts = vec![
-        mount("state", "/var/lib/hearth".to_owned(), false),
-        mount("tls", "/etc/hearth/tls".to_owned(), true),
-        mount("run", "/run/hearth".to_owned(), false),
-        mount("tmp", "/tmp".to_owned(), false),
-    ];
-    if has_extra_ca(config) {
-        mounts.push(mount("extra-ca", "/etc/hearth/extra-ca".to_owned(), true));
-    }
-    for (n, name) in config.model_claims.iter().enumerate() {
-        mounts.push(mount(&claim_volume(n), format!("/claims/{name}"), true));
-    }
-    mounts
-}
-
-/// A volume's name: a claim's own may be longer than a volume's may.
-fn claim_volume(index: usize) -> String {
-    format!("claim-{index}")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use hearth_plan::{
 use hearth_proto::worker::v1 as wire;
 use kube::ResourceExt;
 
-use super::staffing::Failures;
+use super::failures::Failures;
 use crate::controller::config::Config;
 use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase};
 

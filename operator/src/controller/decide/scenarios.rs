@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::*;
-use crate::controller::build::worker_pod;
+use crate::controller::build::{Holds, PodPlan, worker_pod};
 use crate::controller::config::tests::example;
 use crate::controller::look::{Found, LinkState, ModelActivity, Refusal};
 use crate::controller::tell;

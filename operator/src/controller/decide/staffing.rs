@@ -1,24 +1,17 @@
 //! Whether a machine's worker Pod shall be there.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hearth_plan::WorkerAction;
 use k8s_openapi::jiff::Timestamp;
 
+use super::failures::Failures;
 use crate::controller::build::Holds;
 use crate::controller::look::{Offer, PodPhase, PodView};
 
 /// A Pod that the scheduler cannot place for this long is taken back, so that
 /// the models go elsewhere.
 const UNSCHEDULABLE: Duration = Duration::from_secs(20);
-/// The first wait before a Pod that failed or found no place is made again; it
-/// doubles with each further failure.
-const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// The longest such wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
-/// A Pod that ran for this long is forgiven its earlier failures.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
 /// What is to be done about a machine's Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,53 +55,6 @@ pub(super) struct Question<'a> {
     pub template: &'a str,
     /// Whether another machine with models is not serving them right now.
     pub another_rolls: bool,
-}
-
-/// What is remembered of the failures of the machines' Pods.
-#[derive(Debug, Default)]
-pub struct Failures(BTreeMap<String, Failure>);
-
-#[derive(Debug)]
-struct Failure {
-    count: u32,
-    until: Instant,
-    why: String,
-    /// The Pod that failed: it is counted once.
-    uid: String,
-}
-
-impl Failures {
-    /// Why a Pod is not made yet, and until when.
-    pub fn blocked(&self, worker: &str, now: Instant) -> Option<(&str, Instant)> {
-        self.0
-            .get(worker)
-            .filter(|failure| now < failure.until)
-            .map(|failure| (failure.why.as_str(), failure.until))
-    }
-
-    /// When the next wait is over.
-    pub fn next(&self, now: Instant) -> Option<Instant> {
-        self.0.values().map(|failure| failure.until).filter(|until| *until > now).min()
-    }
-
-    fn add(&mut self, worker: &str, uid: &str, why: &str, now: Instant) {
-        let count = match self.0.get(worker) {
-            Some(failure) if failure.uid == uid => return,
-            Some(failure) => failure.count + 1,
-            None => 0,
-        };
-        let wait = FIRST_WAIT.saturating_mul(1 << count.min(10)).min(LONGEST_WAIT);
-        let failure = Failure { count, until: now + wait, why: why.to_owned(), uid: uid.to_owned() };
-        self.0.insert(worker.to_owned(), failure);
-    }
-
-    /// A Pod runs well: its machine's failures are forgotten once it did so for
-    /// a while.
-    pub fn forgive(&mut self, worker: &str, now: Instant) {
-        if self.0.get(worker).is_some_and(|failure| now >= failure.until + FORGIVEN_AFTER) {
-            self.0.remove(worker);
-        }
-    }
 }
 
 /// Decides. Remembers in `failures` what went wrong.
@@ -207,6 +153,9 @@ fn hire(q: &Question<'_>, failures: &Failures, at: Instant) -> PodAction {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::failures::{FIRST_WAIT, FORGIVEN_AFTER};
     use super::*;
     use crate::controller::look::GpuOffer;
 

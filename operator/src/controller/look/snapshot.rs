@@ -66,6 +66,13 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The models that are not being deleted.
+    pub fn living(&self) -> impl Iterator<Item = &Arc<ServedModel>> + Clone {
+        self.models.iter().filter(|model| model.metadata.deletion_timestamp.is_none())
+    }
+}
+
 fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
