@@ -50,8 +50,12 @@ pub struct UriError {
     pub remedy: &'static str,
 }
 
-/// Longer than any URL that works.
-const MAX_BYTES: usize = 2048;
+/// Longer than any URL that works, as it is written and as it is sent.
+const MAX_BYTES: usize = 8192;
+
+/// Bytes of a path or revision: with each byte written as `%xx` it still makes a
+/// URL of fewer than [`MAX_BYTES`].
+const MAX_PATH_BYTES: usize = 1024;
 
 const FORMS: &str =
     "use hf://owner/repo[/file.gguf][@revision], https://host/file.gguf or pvc://claim/file.gguf";
@@ -145,6 +149,10 @@ fn claim(rest: &str) -> Result<Uri, String> {
 
 fn web(text: &str) -> Result<Uri, String> {
     let url = Url::parse(text).map_err(|e| e.to_string())?;
+    let len = url.as_str().len();
+    if len > MAX_BYTES {
+        return Err(format!("it has {len} bytes when its letters are escaped, more than {MAX_BYTES}"));
+    }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it has no host".to_owned());
     }
@@ -177,6 +185,9 @@ fn word<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
 fn relative(path: &str) -> Result<String, String> {
     if path.is_empty() {
         return Err("a path or revision is missing".to_owned());
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return Err(format!("a path or revision has {} bytes, more than {MAX_PATH_BYTES}", path.len()));
     }
     let bad = |part: &str| matches!(part, "" | "." | "..") || part.contains(['\\', '?', '#']);
     if path.split('/').any(bad) {
@@ -253,8 +264,11 @@ mod tests {
             assert!(message.contains(expected), "{text}: {message}");
             assert!(message.starts_with("source.uri is `"), "{message}");
         }
-        let long = format!("https://h/{}", "a".repeat(3000));
-        assert!(long.parse::<Uri>().unwrap_err().to_string().len() < 500);
+        let long = ["a".repeat(9000), "é".repeat(2000)].map(|path| format!("https://h/{path}"));
+        for text in long.into_iter().chain([format!("hf://o/r/{}.gguf", "a".repeat(1100))]) {
+            let message = text.parse::<Uri>().unwrap_err().to_string();
+            assert!(message.len() < 600 && message.contains("more than"), "{message}");
+        }
     }
 
     proptest! {

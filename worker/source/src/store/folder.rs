@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crate::{Digest, FetchError, Resolved};
@@ -181,7 +182,10 @@ pub(super) fn touch(path: &Path) {
 
 /// Writes a small file so that it is whole or not there.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
-    let temporary = path.with_extension("tmp");
+    // Two threads may write the same file: what they write is the same, but each
+    // needs a name of its own before.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let temporary = path.with_extension(format!("tmp{}", COUNT.fetch_add(1, Ordering::Relaxed)));
     let write = || {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;

@@ -69,7 +69,9 @@ impl Partial {
 
     /// Drops what is there. Blocks, briefly.
     pub(super) fn restart(&mut self) -> std::io::Result<()> {
-        self.file.set_len(0)?;
+        if self.file.metadata()?.len() > 0 {
+            self.file.set_len(0)?;
+        }
         self.file.seek(SeekFrom::Start(0))?;
         self.hasher = Sha256::new();
         self.len = 0;
