@@ -63,7 +63,7 @@ impl FakeApi {
             let mut inner = self.0.lock().unwrap();
             let (out, watched) = tokio::sync::oneshot::channel();
             if inner.watches.contains_key(path) {
-                drop(out.send(()));
+                let _ = out.send(());
             } else {
                 inner.waiting.push((path.to_owned(), out));
             }
@@ -104,7 +104,7 @@ async fn serve(State(api): State<FakeApi>, request: Request) -> Response {
     let (ready, waiting) = std::mem::take(&mut inner.waiting).into_iter().partition(|(p, _)| *p == path);
     inner.waiting = waiting;
     for (_, waiting) in ready {
-        drop(waiting.send(()));
+        let _ = waiting.send(());
     }
     let lines = UnboundedReceiverStream::new(receiver)
         .map(|event: Value| Ok::<_, std::convert::Infallible>(format!("{event}\n")));
