@@ -47,7 +47,7 @@ pub(super) async fn broken_files_say_what_is_wrong(ctx: &Ctx) -> Result<()> {
     let (base, _) = ctx.model_uri.rsplit_once('/').context("a folder in the model's URI")?;
     let cases = [
         ("missing", format!("{base}/no-such-file.gguf"), "404"),
-        ("magic", faulty(ctx, "magic")?, "magic"),
+        ("magic", faulty(ctx, "magic")?, "byte 0"),
         ("truncated", faulty(ctx, "truncate")?, "byte"),
     ];
     for (name, uri, word) in cases {
