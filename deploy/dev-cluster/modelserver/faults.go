@@ -17,7 +17,6 @@ import (
 //	drop=N      every transfer breaks off after N bytes
 //	corrupt     the byte in the middle of the file is another one
 //	magic       the first four bytes are other ones
-//	magic       the first byte of the file is another one
 //	truncate    the file has half its length
 //	stall=N     every transfer goes silent after N bytes
 //	slow=N      N KiB a second
