@@ -147,3 +147,32 @@ fn own(authority: &Authority) -> Result<(Credentials, Life), CertificatesError> 
     let life = life_of(certificate).ok_or(CertificatesError::NoLife)?;
     Ok((Credentials::from_pem(certificate, key, authority.trust_pem().as_bytes())?, life))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificates() -> Certificates {
+        let (authority, _) = Authority::generate(SystemTime::now()).unwrap();
+        let (credentials, life) = own(&authority).unwrap();
+        Certificates { authority, live: Live::new(credentials), life }
+    }
+
+    #[test]
+    fn a_certificate_is_signed_when_it_is_missing_due_or_of_another_authority() {
+        let certificates = certificates();
+        let leaf = |certificates: &Certificates, there: Option<&Secret>| {
+            let owner = OwnerReference::default();
+            certificates.leaf(&Identity::Gateway, there, "hearth", "tls", BTreeMap::new(), &owner).unwrap()
+        };
+        let fresh = leaf(&certificates, None).expect("missing");
+        assert!(expiry(&fresh).unwrap() > Timestamp::now());
+        assert!(leaf(&certificates, Some(&fresh)).is_none(), "fresh");
+        assert!(leaf(&super::tests::certificates(), Some(&fresh)).is_some(), "of another authority");
+        let long_ago = SystemTime::now() - LEAF_VALIDITY;
+        let issued = certificates.authority.issue(&Identity::Gateway, long_ago, LEAF_VALIDITY).unwrap();
+        let data = leaf_secret_data(&certificates.authority, &issued);
+        let due = Secret { data: Some(data), ..Secret::default() };
+        assert!(leaf(&certificates, Some(&due)).is_some(), "due");
+    }
+}

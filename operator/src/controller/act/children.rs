@@ -51,14 +51,16 @@ pub async fn act(
     hands: &Hands,
 ) -> Vec<ActError> {
     let mut errors = Vec::new();
+    // First, for without it the gateway answers nobody.
+    let gateway =
+        certify(Identity::Gateway, GATEWAY_SECRET, None, snapshot, ground, certificates, hands).await;
+    errors.extend(gateway.err());
     for worker in missing_workers(snapshot, ground) {
         info!(worker = worker.name_any(), "a node that can serve: its Worker is made");
         if let Err(error) = hands.create_worker(&worker).await {
             errors.push(ActError::Worker(worker.name_any(), error));
         }
     }
-    let gateway = (Identity::Gateway, GATEWAY_SECRET, ground.owners.namespaced.clone());
-    errors.extend(certify(gateway.0, gateway.1, None, snapshot, ground, certificates, hands).await.err());
     for machine in &decision.machines {
         if let Err(error) = act_on(machine, snapshot, ground, certificates, hands).await {
             errors.push(error);

@@ -57,10 +57,11 @@ impl Leadership {
         let _ = self.outbid.send(epoch);
     }
 
-    /// A leadership that never changes, for tests of what runs under it.
+    /// A leadership that changes when a test says so.
     #[cfg(test)]
-    pub fn fixed(epoch: Option<u64>) -> Self {
-        Self { epoch: watch::channel(epoch).1, outbid: mpsc::unbounded_channel().0 }
+    pub fn scripted(epoch: Option<u64>) -> (watch::Sender<Option<u64>>, Self) {
+        let (sender, epoch) = watch::channel(epoch);
+        (sender, Self { epoch, outbid: mpsc::unbounded_channel().0 })
     }
 }
 

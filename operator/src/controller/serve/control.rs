@@ -111,3 +111,75 @@ impl ControlService for ControlServer {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hearth_proto::control::v1::ModelActivity;
+    use hearth_proto::control::v1::control_service_client::ControlServiceClient;
+    use hearth_tls::testing::TestCa;
+    use hearth_tls::{DialOptions, Identity, dial};
+    use tonic::Code;
+
+    use super::*;
+
+    struct Scene {
+        ca: TestCa,
+        address: String,
+        server: ControlServer,
+        epoch: tokio::sync::watch::Sender<Option<u64>>,
+    }
+
+    async fn scene(epoch: Option<u64>) -> Scene {
+        let ca = TestCa::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (epoch, leadership) = Leadership::scripted(epoch);
+        let server = ControlServer {
+            activity: Activity::default(),
+            trigger: Trigger::default(),
+            leadership,
+            stop: CancellationToken::new(),
+        };
+        tokio::spawn(server.clone().serve(listener, Live::new(ca.credentials(&Identity::Controller))));
+        Scene { ca, address, server, epoch }
+    }
+
+    impl Scene {
+        async fn report(&self, identity: &Identity) -> Result<Streaming<ReportResponse>, Status> {
+            let live = Live::new(self.ca.credentials(identity));
+            let channel = dial(&self.address, Identity::Controller, &live, &DialOptions::default());
+            let chat = ModelActivity {
+                namespace: "default".to_owned(),
+                name: "chat".to_owned(),
+                waiting: 1,
+                ..ModelActivity::default()
+            };
+            let report = ReportRequest { gateway: "g".to_owned(), models: vec![chat] };
+            let reports = tokio_stream::once(report).chain(tokio_stream::pending());
+            ControlServiceClient::new(channel).report(reports).await.map(Response::into_inner)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_is_told_the_epoch_and_heard_until_the_server_ends() {
+        let scene = scene(Some(7)).await;
+        let mut answers = scene.report(&Identity::Gateway).await.unwrap();
+        assert_eq!(answers.message().await.unwrap(), Some(ReportResponse { epoch: 7 }));
+        scene.server.trigger.pulled().await;
+        let told = scene.server.activity.models(std::time::Instant::now());
+        assert_eq!(told[&("default".to_owned(), "chat".to_owned())].waiting, 1);
+        scene.epoch.send_replace(Some(8));
+        assert_eq!(answers.message().await.unwrap(), Some(ReportResponse { epoch: 8 }));
+        scene.server.stop.cancel();
+        assert_eq!(answers.message().await.unwrap_err().code(), Code::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn others_and_those_who_ask_a_follower_are_refused() {
+        let leading = scene(Some(7)).await;
+        let worker = Identity::worker("box").unwrap();
+        assert_eq!(leading.report(&worker).await.unwrap_err().code(), Code::PermissionDenied);
+        let following = scene(None).await;
+        assert_eq!(following.report(&Identity::Gateway).await.unwrap_err().code(), Code::Unavailable);
+    }
+}

@@ -25,7 +25,9 @@ pub fn notes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
         let old = before.iter().find(|old| old.type_ == condition.type_);
         old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason)
     };
-    let is_news = |condition: &&Condition| condition.status != "Unknown" && condition.reason != "Valid";
+    let is_news = |condition: &&Condition| {
+        condition.status != "Unknown" && !matches!(condition.reason.as_str(), "Valid" | "Waiting")
+    };
     after.iter().filter(changed).filter(is_news).map(note).collect()
 }
 

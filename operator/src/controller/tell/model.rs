@@ -225,7 +225,7 @@ impl View<'_> {
             return no(ModelReason::Fetching, message(replica, "the file is on the way"));
         }
         match self.any(ReplicaState::Pending).or(self.any(ReplicaState::Draining)) {
-            Some(replica) => no(ModelReason::WorkerStarting, message(replica, "it waits")),
+            Some(replica) => no(ModelReason::WorkerStarting, message(replica, "it is to be loaded")),
             None => no(ModelReason::Waiting, "it has no device yet; see the condition Placed".to_owned()),
         }
     }
