@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_signed_when_it_is_missing_due_or_of_another_authority() {
-        let certificates = certificates();
+        let (certificates, another) = (certificates(), certificates());
         let leaf = |certificates: &Certificates, there: Option<&Secret>| {
             let owner = OwnerReference::default();
             certificates.leaf(&Identity::Gateway, there, "hearth", "tls", BTreeMap::new(), &owner).unwrap()
@@ -168,7 +168,7 @@ mod tests {
         let fresh = leaf(&certificates, None).expect("missing");
         assert!(expiry(&fresh).unwrap() > Timestamp::now());
         assert!(leaf(&certificates, Some(&fresh)).is_none(), "fresh");
-        assert!(leaf(&super::tests::certificates(), Some(&fresh)).is_some(), "of another authority");
+        assert!(leaf(&another, Some(&fresh)).is_some(), "of another authority");
         let long_ago = SystemTime::now() - LEAF_VALIDITY;
         let issued = certificates.authority.issue(&Identity::Gateway, long_ago, LEAF_VALIDITY).unwrap();
         let data = leaf_secret_data(&certificates.authority, &issued);
