@@ -95,7 +95,7 @@ pub(super) fn request_error(error: &RequestError) -> Status {
         RequestError::Invalid { field, value, message } => {
             status::invalid(field, format!("is {value}: {message}"))
         }
-        RequestError::ContextExceeded { .. } => status::invalid("input", text),
+        RequestError::ContextExceeded { field, .. } => status::invalid(field, text),
         RequestError::UnknownModel { id } => status::unknown_model(id, text),
         RequestError::Busy { .. } => status::full(text, RETRY_WHEN_FULL),
         RequestError::Aborted { .. } => Status::aborted(text),

@@ -123,6 +123,15 @@ impl Request {
 }
 
 impl Input {
+    /// The field that the input came in, as the wire contract names it.
+    pub(crate) const fn field(&self) -> &'static str {
+        match self {
+            Self::Prompt(_) => "prompt",
+            Self::Chat { .. } => "chat.messages",
+            Self::Tokens(_) => "tokens.ids",
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), RequestError> {
         match self {
             Input::Prompt(text) if text.is_empty() => Err(invalid("prompt", "empty", "give some text")),
@@ -160,6 +169,8 @@ pub enum RequestError {
         if *at_least { "at least " } else { "" }
     )]
     ContextExceeded {
+        /// The field that held the prompt, as the wire contract names it.
+        field: &'static str,
         /// Tokens of the prompt.
         prompt_tokens: u64,
         /// Whether `prompt_tokens` is a lower bound, because a text that cannot

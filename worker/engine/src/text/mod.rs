@@ -61,7 +61,7 @@ impl TextModel {
         if ids.is_empty() {
             return Err(crate::api::invalid("prompt", "no tokens", "give some text"));
         }
-        self.fits(ids.len() as u64, false)?;
+        self.fits(input.field(), ids.len() as u64, false)?;
         Ok(ids)
     }
 
@@ -103,16 +103,17 @@ impl TextModel {
     }
 
     fn encode(&self, field: &'static str, text: &str, wrap: bool) -> Result<Vec<u32>, RequestError> {
-        self.fits(self.tokenizer.at_least(text), true)?;
+        self.fits(field, self.tokenizer.at_least(text), true)?;
         self.tokenizer.encode(text, wrap).map_err(|error| {
             crate::api::invalid(field, "not writable in the model's vocabulary", &error.to_string())
         })
     }
 
-    fn fits(&self, prompt_tokens: u64, at_least: bool) -> Result<(), RequestError> {
+    fn fits(&self, field: &'static str, prompt_tokens: u64, at_least: bool) -> Result<(), RequestError> {
         if prompt_tokens < u64::from(self.context_tokens) {
             return Ok(());
         }
-        Err(RequestError::ContextExceeded { prompt_tokens, at_least, context_tokens: self.context_tokens })
+        let context_tokens = self.context_tokens;
+        Err(RequestError::ContextExceeded { field, prompt_tokens, at_least, context_tokens })
     }
 }
