@@ -1,7 +1,7 @@
 //! Carries effects out. Each ends in the event that its documentation names.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future;
 use std::time::{Duration, Instant};
 
 use hearth_proto::engine::v1::engine_service_client::EngineServiceClient;
@@ -9,7 +9,7 @@ use hearth_proto::engine::v1::load_response::Event as LoadEvent;
 use hearth_proto::engine::v1::{LoadRequest, Loaded, UnloadRequest};
 use hearth_proto::worker::v1::ReplicaState;
 use hearth_source::Blob;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -24,8 +24,8 @@ use crate::status::to_failure;
 
 /// An engine that does not unload within this is stuck, and is ended.
 const UNLOAD_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes come in more often than anybody wants to hear of.
-const PROGRESS_EVERY_MS: u64 = 200;
+/// How often a fetch tells how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// What is kept for each instance besides its state.
 #[derive(Default)]
@@ -105,16 +105,26 @@ impl Fleet {
         let keep: Vec<FileSpec> = self.state.instances.values().map(|i| i.spec.file.clone()).collect();
         let death = Event::FetchFailed { of, failure: internal("fetching") };
         let work = self.tasks.spawn(Death::Means(death), async move {
-            let began = Instant::now();
-            let next_told = AtomicU64::new(0);
-            let progress = |done, total| {
-                let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                if now >= next_told.load(Ordering::Relaxed) {
-                    next_told.store(now.saturating_add(PROGRESS_EVERY_MS), Ordering::Relaxed);
+            // Pieces come in more often than anybody wants to hear of; what is
+            // told is the latest at each look, so that a stall shows, too.
+            let latest = watch::Sender::new((0, 0));
+            let fetching = store.fetch(&file, &keep, |done, total| {
+                latest.send_replace((done, total));
+            });
+            let telling = async {
+                let mut changes = latest.subscribe();
+                while changes.changed().await.is_ok() {
+                    let (done, total) = *changes.borrow_and_update();
                     let _ = messages.send(Message::Event(Event::FetchProgress { of, done, total }));
+                    tokio::time::sleep(PROGRESS_EVERY).await;
                 }
+                future::pending().await
             };
-            let message = match store.fetch(&file, &keep, progress).await {
+            let result = tokio::select! {
+                result = fetching => result,
+                never = telling => never,
+            };
+            let message = match result {
                 Ok(blob) => Message::Fetched(of, blob),
                 Err(failure) => Message::Event(Event::FetchFailed { of, failure }),
             };

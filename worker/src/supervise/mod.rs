@@ -143,7 +143,9 @@ fn cause(status: std::io::Result<ExitStatus>, kills_before: Option<u64>) -> Fail
     };
     if let Some(signal) = status.signal() {
         const SIGKILL: i32 = 9;
-        let killed_for_memory = signal == SIGKILL && host::oom_kills() > kills_before;
+        let kills_now = host::oom_kills();
+        let killed_for_memory = signal == SIGKILL
+            && matches!((kills_before, kills_now), (Some(before), Some(now)) if now > before);
         return if killed_for_memory {
             Failure::transient(
                 "OutOfMemory",

@@ -38,15 +38,14 @@ async fn a_download_is_resumed_after_a_crash() {
     let (dir, files) = (StateDir::new(), FileServer::start(tiny()).await);
     let worker = Worker::start(dir.path(), Options::simulated(2000.0)).await;
     let half = files.bytes().len() as u64 / 2;
-    files.cut_after(half);
-    // With this token nothing more comes, so that it stays half-way.
+    files.stall_after(half);
     worker.apply(1, vec![replica("chat", &files.url(), files.bytes())]).await.unwrap();
     worker.until_replica("half-way", "chat", |r| r.done_bytes >= half).await;
     worker.kill().await;
     files.cut_after(0);
     let worker = Worker::start(dir.path(), Options::simulated(2000.0)).await;
     worker.until_ready("chat").await;
-    assert!(!files.ranges().is_empty());
+    assert_eq!(files.ranges(), [format!("bytes={half}-")]);
 }
 
 #[tokio::test]

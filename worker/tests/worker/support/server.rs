@@ -1,8 +1,9 @@
 //! A server of model files that can misbehave.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -24,6 +25,8 @@ struct Shared {
     bytes: Vec<u8>,
     /// Bytes of an answer after which the connection is cut; 0 never cuts.
     cut_after: AtomicU64,
+    /// Says nothing more instead of cutting.
+    stall: AtomicBool,
     requests: AtomicUsize,
     ranges: Mutex<Vec<String>>,
     /// What `Authorization` must say.
@@ -51,6 +54,12 @@ impl FileServer {
     /// Cuts each answer short from now on; 0 ends that.
     pub(crate) fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// As [`FileServer::cut_after`], but the connection stays, and says nothing.
+    pub(crate) fn stall_after(&self, bytes: u64) {
+        self.shared.stall.store(true, Ordering::SeqCst);
+        self.cut_after(bytes);
     }
 
     pub(crate) fn require_token(&self, token: &str) {
@@ -92,12 +101,17 @@ async fn serve(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respons
     let cut = usize::try_from(shared.cut_after.load(Ordering::SeqCst)).unwrap();
     let body = if cut > 0 && cut < length {
         let part = Bytes::from(body[..cut].to_vec());
-        let broken = stream::iter([Ok(part), Err(std::io::Error::other("cut"))]);
-        // The part is on its way before the cut is.
-        Body::from_stream(broken.then(async |item| {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            item
-        }))
+        let rest = if shared.stall.load(Ordering::SeqCst) {
+            stream::pending().boxed()
+        } else {
+            // The part is on its way before the cut is.
+            stream::once(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(std::io::Error::other("cut"))
+            })
+            .boxed()
+        };
+        Body::from_stream(stream::iter([Ok(part)]).chain(rest))
     } else {
         Body::from(body)
     };
