@@ -1,6 +1,7 @@
 //! The plain HTTP port: probes and metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -8,6 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::FleetHandle;
@@ -27,12 +29,21 @@ pub struct Told {
 /// `/healthz`, `/readyz`, `/metrics`.
 pub fn router(told: Told) -> Router {
     Router::new()
-        // The fleet's task and this one end together, so an answer says that
-        // both are alive.
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(told)
+}
+
+/// Less than the kubelet waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether the task that owns everything still answers.
+async fn healthz(State(told): State<Told>) -> Response {
+    match timeout(ANSWER_WITHIN, told.fleet.is_alive()).await {
+        Ok(true) => "ok\n".into_response(),
+        Ok(false) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stuck\n").into_response(),
+    }
 }
 
 async fn readyz(State(told): State<Told>) -> Response {

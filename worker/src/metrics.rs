@@ -121,7 +121,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "store",
-            "The model store's file system: capacity, used",
+            "The model store: capacity, used",
             Unit::Bytes,
             metrics.store.clone(),
         );

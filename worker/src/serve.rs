@@ -55,6 +55,8 @@ pub struct ServeConfig {
     pub drain_timeout: Duration,
     /// The program of the engine processes: ourselves.
     pub program: PathBuf,
+    /// Its arguments before `engine`: how to log.
+    pub engine_arguments: Vec<String>,
 }
 
 /// Serves until a signal asks it to end.
@@ -77,6 +79,7 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
         reserve: config.reserve,
         launcher: Launcher {
             program: config.program,
+            arguments: config.engine_arguments,
             sockets: SocketDir::create(&config.runtime_dir).context("cannot make a directory for sockets")?,
         },
         store: Arc::new(ModelStore::open(&config.state_dir.join("store"), config.policy)?),

@@ -2,12 +2,17 @@
 //! rotation disturbs.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hearth_tls::testing::TestCa;
 use hearth_tls::{DialOptions, Guard, Identity, Incoming, Live, Role, WrongIdentity, dial};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Status};
@@ -90,6 +95,33 @@ async fn another_server_is_not_spoken_to() {
     let text = chain(&refused);
     let expected = WrongIdentity { expected: worker(), found: Identity::worker("other").unwrap() };
     assert!(text.contains(&expected.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_nobody_is_refused() {
+    let ca = TestCa::new();
+    let address = serve(&ca.live(&worker())).await;
+    // A certificate of our CA, but without a name of ours in it.
+    let nameless = ca.issue_with(&Identity::Controller, |p| {
+        p.subject_alt_names.pop();
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(nameless.ca.as_bytes()).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(nameless.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(nameless.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    let tcp = TcpStream::connect(&address).await.unwrap();
+    let name = ServerName::try_from(worker().dns_name()).unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    // In TLS 1.3 a client hears only afterwards that it was refused.
+    let error = stream.read(&mut [0; 1]).await.unwrap_err();
+    assert!(error.to_string().contains("alert"), "{error}");
 }
 
 #[tokio::test]
@@ -191,7 +223,7 @@ async fn an_unusable_change_keeps_the_old_credentials() {
     std::fs::write(dir.path().join("tls.key"), "rubbish").unwrap();
     // Two looks later it has surely been seen.
     assert!(tokio::time::timeout(Duration::from_millis(2500), changes.changed()).await.is_err());
-    assert!(std::sync::Arc::ptr_eq(&before, &live.current()));
+    assert!(Arc::ptr_eq(&before, &live.current()));
     ca.issue(&worker()).write(dir.path());
     tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.unwrap().unwrap();
 }

@@ -22,6 +22,15 @@ pub(super) struct LogArgs {
 }
 
 impl LogArgs {
+    /// The same again, for a child.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let format = match self.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        ["--log", &self.log, "--log-format", format].map(str::to_owned).into()
+    }
+
     /// Logs from here on. A filter that makes no sense is said, and `info` taken.
     pub(super) fn init(&self) {
         let (filter, problem) = match EnvFilter::try_new(&self.log) {

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     log.init();
     match command {
-        Command::Serve(args) => finish(args.run()),
+        Command::Serve(args) => finish(args.run(&log)),
         Command::Generate(args) => finish(args.run()),
         Command::Engine(args) => args.run(),
     }

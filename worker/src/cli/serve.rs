@@ -10,6 +10,7 @@ use hearth_source::{PlainHttp, Policy};
 use ipnet::IpNet;
 use url::Url;
 
+use super::log::LogArgs;
 use crate::host::{ComputeMode, HostConfig, SimulatedDevices};
 use crate::serve::{self, ServeConfig};
 
@@ -90,16 +91,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeArgs {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self, log: &LogArgs) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the runtime")?
-            .block_on(serve::run(self.config(program)))
+            .block_on(serve::run(self.config(program, log.arguments())))
     }
 
-    fn config(self, program: PathBuf) -> ServeConfig {
+    fn config(self, program: PathBuf, engine_arguments: Vec<String>) -> ServeConfig {
         let default = Policy::default();
         ServeConfig {
             name: self.name,
@@ -125,6 +126,7 @@ impl ServeArgs {
             },
             drain_timeout: self.drain_timeout,
             program,
+            engine_arguments,
         }
     }
 }

@@ -15,13 +15,25 @@ use crate::host::{Device, DeviceKind};
 /// Unasked ends of an engine process in a row that make a device unhealthy.
 const UNHEALTHY_DEATHS: u32 = 3;
 
-/// Bytes of the store's file system.
+/// Bytes of the model store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreUse {
-    /// What the file system holds altogether.
+    /// What the store could hold: what it holds, and what is free.
     pub capacity: u64,
-    /// What is used of it, by whomever.
+    /// What it holds.
     pub used: u64,
+}
+
+/// Others write to the same disk: changes of less are not told.
+const STORE_NOISE: u64 = 256 << 20;
+
+impl StoreUse {
+    /// What was told `before`, unless more than noise changed.
+    #[must_use]
+    pub fn settle(self, before: Self) -> Self {
+        let same = self.used == before.used && self.capacity.abs_diff(before.capacity) < STORE_NOISE;
+        if same { before } else { self }
+    }
 }
 
 /// Renders the state. `outstanding` counts the requests that run on an instance.

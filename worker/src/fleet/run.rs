@@ -77,6 +77,7 @@ pub(super) enum Message {
     Fetched(Try, Blob),
     Readings(Vec<Reading>),
     StoreUse(StoreUse),
+    Ping(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -138,6 +139,12 @@ impl FleetHandle {
     /// Where requests go now.
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.borrow().clone()
+    }
+
+    /// Returns whether the fleet's task answers.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.messages.send(Message::Ping(reply)).is_ok() && answer.await.is_ok()
     }
 
     /// Begins nothing new from now on.
@@ -260,7 +267,10 @@ impl Fleet {
                 self.step(Event::Fetched { of, file });
             }
             Message::Readings(readings) => self.take_readings(readings),
-            Message::StoreUse(usage) => self.store_use = usage,
+            Message::StoreUse(usage) => self.store_use = usage.settle(self.store_use),
+            Message::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Message::Stop(_) => {}
         }
     }

@@ -18,7 +18,9 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 /// What `NVIDIA_VISIBLE_DEVICES` may say.
 #[derive(Debug, PartialEq, Eq)]
 enum Visible<'a> {
-    All,
+    /// Nothing of which GPUs are ours: what NVML shows is. So it is without a
+    /// container, and where devices are injected by CDI, which leaves `void`.
+    Shown,
     None,
     /// Uuids or indices.
     Listed(Vec<&'a str>),
@@ -27,17 +29,30 @@ enum Visible<'a> {
 impl<'a> Visible<'a> {
     fn parse(text: Option<&'a str>) -> Self {
         match text.map(str::trim) {
-            None | Some("all") => Self::All,
-            Some("" | "none" | "void") => Self::None,
+            None | Some("" | "all" | "void") => Self::Shown,
+            Some("none") => Self::None,
             Some(list) => Self::Listed(list.split(',').map(str::trim).filter(|s| !s.is_empty()).collect()),
         }
     }
 
-    fn contains(&self, index: u32, uuid: &str) -> bool {
+    /// Those of the GPUs (uuid and product, by index) that are ours.
+    fn select(&self, all: &'a [(String, String)]) -> Vec<&'a (String, String)> {
         match self {
-            Self::All => true,
-            Self::None => false,
-            Self::Listed(list) => list.iter().any(|s| *s == uuid || s.parse() == Ok(index)),
+            Self::Shown => all.iter().collect(),
+            Self::None => Vec::new(),
+            // A container that was given GPUs by index sees only those, counted
+            // anew: then the indices in the list are not NVML's.
+            Self::Listed(list)
+                if list.len() == all.len() && list.iter().all(|s| s.parse::<u32>().is_ok()) =>
+            {
+                all.iter().collect()
+            }
+            Self::Listed(list) => all
+                .iter()
+                .enumerate()
+                .filter(|(index, (uuid, _))| list.iter().any(|s| s == uuid || s.parse() == Ok(*index)))
+                .map(|(_, gpu)| gpu)
+                .collect(),
         }
     }
 }
@@ -66,33 +81,32 @@ impl NvmlProbe {
                         visible: config.visible.clone().unwrap_or_default(),
                         found: "no NVIDIA driver".to_owned(),
                     }),
-                    Visible::All | Visible::None => Ok(None),
+                    Visible::Shown | Visible::None => Ok(None),
                 };
             }
             (Err(e), _) => return Err(HostError::Nvml(e)),
         };
         let all = list(&nvml).map_err(HostError::Nvml)?;
-        let ours: Vec<_> = all.iter().filter(|(index, uuid, _)| visible.contains(*index, uuid)).collect();
+        let ours = visible.select(&all);
         if ours.is_empty() {
             return match visible {
                 Visible::Listed(_) => Err(HostError::NotThere {
                     visible: config.visible.clone().unwrap_or_default(),
-                    found: all.iter().map(|(_, uuid, _)| uuid.as_str()).collect::<Vec<_>>().join(", "),
+                    found: all.iter().map(|(uuid, _)| uuid.as_str()).collect::<Vec<_>>().join(", "),
                 }),
-                Visible::All | Visible::None => Ok(None),
+                Visible::Shown | Visible::None => Ok(None),
             };
         }
-        let devices =
-            ours.into_iter().map(|(_, uuid, product)| device(uuid, product, config.compute)).collect();
+        let devices = ours.into_iter().map(|(uuid, product)| device(uuid, product, config.compute)).collect();
         Ok(Some(Self { nvml, devices }))
     }
 }
 
-fn list(nvml: &Nvml) -> Result<Vec<(u32, String, String)>, NvmlError> {
+fn list(nvml: &Nvml) -> Result<Vec<(String, String)>, NvmlError> {
     (0..nvml.device_count()?)
         .map(|index| {
             let device = nvml.device_by_index(index)?;
-            Ok((index, device.uuid()?, device.name()?))
+            Ok((device.uuid()?, device.name()?))
         })
         .collect()
 }
@@ -141,15 +155,20 @@ mod tests {
 
     #[test]
     fn visible_devices() {
-        assert_eq!(Visible::parse(None), Visible::All);
-        assert_eq!(Visible::parse(Some("all")), Visible::All);
-        for none in ["", "none", "void"] {
-            assert_eq!(Visible::parse(Some(none)), Visible::None);
+        for shown in [None, Some("all"), Some(""), Some("void")] {
+            assert_eq!(Visible::parse(shown), Visible::Shown);
         }
-        let listed = Visible::parse(Some("GPU-a, 1"));
-        assert!(listed.contains(0, "GPU-a"));
-        assert!(listed.contains(1, "GPU-b"));
-        assert!(!listed.contains(2, "GPU-c"));
+        assert_eq!(Visible::parse(Some("none")), Visible::None);
+        let gpu = |uuid: &str| (uuid.to_owned(), String::new());
+        let all = [gpu("GPU-a"), gpu("GPU-b"), gpu("GPU-c")];
+        let ours = |list: &'static str| {
+            let selected = Visible::parse(Some(list)).select(&all).into_iter();
+            selected.map(|(uuid, _)| uuid.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ours("GPU-a, 1"), ["GPU-a", "GPU-b"]);
+        assert_eq!(ours("GPU-x"), [""; 0]);
+        // Three by index, of which NVML shows just three.
+        assert_eq!(ours("4,5,6"), ["GPU-a", "GPU-b", "GPU-c"]);
     }
 
     #[test]

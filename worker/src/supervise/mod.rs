@@ -35,6 +35,8 @@ const END_WITHIN: Duration = Duration::from_secs(3);
 pub struct Launcher {
     /// The program: ourselves.
     pub program: PathBuf,
+    /// Its arguments before `engine`: how to log.
+    pub arguments: Vec<String>,
     /// Where the sockets lie.
     pub sockets: SocketDir,
 }
@@ -57,7 +59,7 @@ impl Launcher {
         }
         let kills_before = host::oom_kills();
         let socket = self.sockets.next();
-        let mut process = match Process::start(&self.program, &socket, device) {
+        let mut process = match Process::start(&self.program, &self.arguments, &socket, device) {
             Ok(process) => process,
             Err(error) => {
                 let program = self.program.display();

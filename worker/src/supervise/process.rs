@@ -21,9 +21,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(program: &Path, socket: &Socket, device: &Device) -> io::Result<Self> {
+    pub(super) fn start(
+        program: &Path,
+        arguments: &[String],
+        socket: &Socket,
+        device: &Device,
+    ) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.arg("engine").arg("--socket").arg(socket.path());
+        command.args(arguments).arg("engine").arg("--socket").arg(socket.path());
         match &device.engine {
             EngineKind::Cpu => command.args(["--compute", "cpu"]),
             // It sees this GPU and no other, whatever its index would be.
