@@ -12,7 +12,7 @@ export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 step "Format" cargo fmt --all --check
 step "Absences" tests/absences.sh
-show "Unit and integration tests" cargo test --workspace --exclude hearth-tests --locked --quiet
+show "Unit and integration tests" cargo test --workspace --locked --quiet
 step "Clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 tests/deny.sh
 show "Shell scripts" tests/shell.sh

@@ -31,7 +31,8 @@ pub(super) async fn cut_download_resumes(ctx: &Ctx) -> Result<()> {
     let requests: Vec<serde_json::Value> = http.get(&stats).send().await?.json().await?;
     let size = requests.iter().filter_map(|request| request["bytes"].as_u64()).sum::<u64>();
     let resumed = requests.iter().any(|request| {
-        let from = request["range"].as_str().and_then(|range| range.strip_prefix("bytes=")?.split('-').next());
+        let from =
+            request["range"].as_str().and_then(|range| range.strip_prefix("bytes=")?.split('-').next());
         request["status"] == 206
             && from.and_then(|from| from.parse::<u64>().ok()).is_some_and(|from| from > 32 << 20)
     });

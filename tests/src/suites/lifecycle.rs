@@ -88,12 +88,7 @@ pub(super) async fn uninstall_leaves_what_keep_says(ctx: &Ctx) -> Result<()> {
     let unexpected: Vec<_> = left
         .lines()
         .filter(|name| {
-            ![
-                "secret/hearth-ca",
-                "configmap/kube-root-ca.crt",
-                "serviceaccount/default",
-            ]
-            .contains(name)
+            !["secret/hearth-ca", "configmap/kube-root-ca.crt", "serviceaccount/default"].contains(name)
         })
         .collect();
     ensure!(unexpected.is_empty(), "left behind: {unexpected:?}");

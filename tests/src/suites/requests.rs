@@ -100,7 +100,10 @@ pub(super) async fn deadline_while_loading(ctx: &Ctx) -> Result<()> {
         Ok(stream) => stream,
         Err(status) => {
             ensure!(
-                matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition),
+                matches!(
+                    status.code(),
+                    Code::Unavailable | Code::DeadlineExceeded | Code::FailedPrecondition
+                ),
                 "refused with {status}"
             );
             return Ok(());

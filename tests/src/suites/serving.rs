@@ -38,7 +38,8 @@ pub(super) async fn apply_ready_generate(ctx: &Ctx) -> Result<()> {
     ensure!(listed.state() == ModelState::Ready, "listed as {listed:?}");
 
     let table = ctx.cluster.kubectl(&["-n", NAMESPACE, "get", "sm", "chat"]).await?;
-    for word in ["MODEL", "QUANT", "CONTEXT", "REPLICAS", "WORKER", "MEMORY", "STATE", "AGE", "Q4_1", "Ready"] {
+    for word in ["MODEL", "QUANT", "CONTEXT", "REPLICAS", "WORKER", "MEMORY", "STATE", "AGE", "Q4_1", "Ready"]
+    {
         ensure!(table.contains(word), "kubectl get sm does not say {word}:\n{table}");
     }
     let table = ctx.cluster.kubectl(&["get", "workers"]).await?;
@@ -134,7 +135,9 @@ pub(super) async fn delete_unloads(ctx: &Ctx) -> Result<()> {
             &worker,
             std::time::Duration::from_secs(30),
             "without models",
-            |worker| worker.and_then(|worker| worker.status.as_ref()).is_some_and(|status| status.models == 0),
+            |worker| {
+                worker.and_then(|worker| worker.status.as_ref()).is_some_and(|status| status.models == 0)
+            },
         )
         .await?;
     let gateway = ctx.gateway().await?;
