@@ -16,8 +16,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::event::{Effect, Event, InstanceId, LoadStep, LocalFile, Try};
+use super::handle::Message;
 use super::route::InFlight;
-use super::run::{Death, Fleet, Message};
+use super::run::Fleet;
+use super::tasks::Death;
 use crate::convert::{footprint_from_proto, kv_type_to_proto};
 use crate::spec::{Failure, FileSpec, ReplicaSpec};
 use crate::status::to_failure;

@@ -5,10 +5,13 @@
 //! owns a state, carries its effects out and feeds their results back in.
 
 pub mod backoff;
+mod devices;
 mod effects;
 mod engines;
 pub mod essence;
 pub mod event;
+mod expire;
+mod handle;
 pub mod memory;
 pub mod progress;
 pub mod route;
@@ -16,7 +19,9 @@ pub mod run;
 mod schedule;
 pub mod state;
 pub mod step;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use run::{ApplyError, Fleet, FleetHandle, Setup};
+pub use handle::{ApplyError, FleetHandle};
+pub use run::{Fleet, Setup};

@@ -1,33 +1,31 @@
 //! The one task that owns the fleet's state.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_proto::worker::v1::WatchResponse;
-use hearth_source::Blob;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{self, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::effects::Instances;
 use super::engines::Engines;
 use super::essence::essence;
-use super::event::{Event, Try};
-use super::memory::{Memory, Ours};
+use super::event::Event;
+use super::handle::{ApplyError, FleetHandle, Message};
+use super::memory::Memory;
 use super::route::{Route, Routes};
 use super::state::{Stage, State};
+use super::tasks::{Death, Tasks};
 use crate::convert::{StoreUse, snapshot};
-use crate::host::{Device, Probe, Reading};
+use crate::host::{Device, Probe};
 use crate::intent::{Intent, IntentError, IntentFile, Verdict};
 use crate::metrics::Metrics;
 use crate::spec::{Failure, Fence};
 use crate::store::ModelStore;
 use crate::supervise::Launcher;
 
-/// How often devices' memory is read.
-const READ_EVERY: Duration = Duration::from_secs(3);
 /// The most often that moving numbers are told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,120 +45,6 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
 }
 
-/// Why a set was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// A later plan is in force.
-    #[error("the set {new} is older than the one in force, {applied}")]
-    Older {
-        /// What was sent.
-        new: Fence,
-        /// What is in force.
-        applied: Fence,
-    },
-    /// Another set came with the same fence before.
-    #[error("another set is in force with the same fence {0}; a changed set needs a later generation")]
-    Conflict(Fence),
-    /// It would not survive a restart, so it is not taken.
-    #[error("the set cannot be kept")]
-    NotKept(#[from] IntentError),
-    /// The process is about to end.
-    #[error("this worker is going")]
-    Leaving,
-}
-
-/// Something for the fleet's task.
-pub(super) enum Message {
-    Apply(Intent, oneshot::Sender<Result<Fence, ApplyError>>),
-    Event(Event),
-    EngineUp { device: String, channel: tonic::transport::Channel },
-    Fetched(Try, Blob),
-    Readings(Vec<Reading>),
-    StoreUse(StoreUse),
-    Ping(oneshot::Sender<()>),
-    Stop(oneshot::Sender<()>),
-}
-
-/// What a task's death means.
-pub(super) enum Death {
-    /// The same as this.
-    Means(Event),
-    /// Nothing: what it did ends some other way.
-    Nothing,
-    /// That this worker cannot go on.
-    Fatal(&'static str),
-}
-
-/// All tasks of the fleet, each with what its death would mean.
-pub(super) struct Tasks {
-    set: JoinSet<()>,
-    deaths: HashMap<task::Id, Death>,
-}
-
-impl Tasks {
-    pub(super) fn spawn(
-        &mut self,
-        death: Death,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> task::AbortHandle {
-        let handle = self.set.spawn(work);
-        self.deaths.insert(handle.id(), death);
-        handle
-    }
-}
-
-/// The way to reach a fleet. Clones reach the same.
-#[derive(Clone)]
-pub struct FleetHandle {
-    messages: mpsc::UnboundedSender<Message>,
-    told: watch::Receiver<Arc<WatchResponse>>,
-    routes: watch::Receiver<Arc<Routes>>,
-}
-
-impl FleetHandle {
-    /// Puts a set in force. When this returns it would survive a restart.
-    ///
-    /// # Errors
-    /// When it is older than what is in force, or cannot be kept.
-    pub async fn apply(&self, intent: Intent) -> Result<Fence, ApplyError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.messages.send(Message::Apply(intent, reply));
-        if sent.is_err() {
-            return Err(ApplyError::Leaving);
-        }
-        answer.await.unwrap_or(Err(ApplyError::Leaving))
-    }
-
-    /// The whole state, and each change of it.
-    pub fn watch(&self) -> watch::Receiver<Arc<WatchResponse>> {
-        self.told.clone()
-    }
-
-    /// Where requests go now.
-    pub fn routes(&self) -> Arc<Routes> {
-        self.routes.borrow().clone()
-    }
-
-    /// Returns whether the fleet's task answers.
-    pub async fn is_alive(&self) -> bool {
-        let (reply, answer) = oneshot::channel();
-        self.messages.send(Message::Ping(reply)).is_ok() && answer.await.is_ok()
-    }
-
-    /// Begins nothing new from now on.
-    pub fn leave(&self) {
-        let _ = self.messages.send(Message::Event(Event::Leaving));
-    }
-
-    /// Ends all engine processes and the fleet's task.
-    pub async fn stop(&self) {
-        let (reply, done) = oneshot::channel();
-        if self.messages.send(Message::Stop(reply)).is_ok() {
-            let _ = done.await;
-        }
-    }
-}
-
 /// The owner of everything that this worker holds.
 pub struct Fleet {
     pub(super) state: State,
@@ -173,8 +57,8 @@ pub struct Fleet {
     inbox: mpsc::UnboundedReceiver<Message>,
     intents: IntentFile,
     intent: Option<Intent>,
-    devices: Vec<(Device, Option<Memory>)>,
-    reserve: u64,
+    pub(super) devices: Vec<(Device, Option<Memory>)>,
+    pub(super) reserve: u64,
     store_use: StoreUse,
     told: watch::Sender<Arc<WatchResponse>>,
     routes: watch::Sender<Arc<Routes>>,
@@ -200,7 +84,7 @@ impl Fleet {
             state,
             instances: Instances::default(),
             engines: Engines::new(launcher, &found),
-            tasks: Tasks { set: JoinSet::new(), deaths: HashMap::new() },
+            tasks: Tasks::default(),
             messages,
             store_use: store.usage(),
             store,
@@ -242,7 +126,11 @@ impl Fleet {
                     }
                     self.take(message).await;
                 }
-                Some(ended) = self.tasks.set.join_next_with_id() => self.reap(ended)?,
+                Some(death) = self.tasks.next() => match death {
+                    Death::Nothing => {}
+                    Death::Means(event) => self.step(event),
+                    Death::Fatal(what) => return Err(what),
+                },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     self.step(Event::Tick);
                 }
@@ -301,7 +189,7 @@ impl Fleet {
         Ok(fence)
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         if let Event::EngineDown { device, .. } = &event {
             self.engines.disconnected(device);
         }
@@ -319,82 +207,6 @@ impl Fleet {
     fn failures(&self) -> Vec<(String, Failure)> {
         let of = |i: &super::state::Instance| i.failure.clone().map(|f| (i.spec.id.clone(), f));
         self.state.instances.values().filter_map(of).collect()
-    }
-
-    fn reap(&mut self, ended: Result<(task::Id, ()), task::JoinError>) -> Result<(), &'static str> {
-        let id = match &ended {
-            Ok((id, ())) => *id,
-            Err(e) => e.id(),
-        };
-        let death = self.deaths_of(id);
-        match (ended, death) {
-            (Ok(_), Some(Death::Fatal(what))) => Err(what),
-            (Ok(_), _) => Ok(()),
-            // Aborted, because its work is no longer wanted.
-            (Err(e), _) if e.is_cancelled() => Ok(()),
-            (Err(e), Some(Death::Fatal(what))) => {
-                tracing::error!(error = %e, what, "a task without which nothing works died");
-                Err(what)
-            }
-            (Err(e), Some(Death::Means(event))) => {
-                tracing::error!(error = %e, "a task died");
-                self.step(event);
-                Ok(())
-            }
-            (Err(e), Some(Death::Nothing) | None) => {
-                tracing::error!(error = %e, "a task died");
-                Ok(())
-            }
-        }
-    }
-
-    fn deaths_of(&mut self, id: task::Id) -> Option<Death> {
-        self.tasks.deaths.remove(&id)
-    }
-
-    fn watch_devices(&mut self, mut probe: Box<dyn Probe>) {
-        let messages = self.messages.clone();
-        let store = self.store.clone();
-        self.tasks.spawn(Death::Fatal("reading the devices"), async move {
-            loop {
-                tokio::time::sleep(READ_EVERY).await;
-                let store = store.clone();
-                let read = move || {
-                    let readings = probe.read();
-                    (probe, readings, store.usage())
-                };
-                let Ok((back, readings, usage)) = task::spawn_blocking(read).await else { return };
-                probe = back;
-                if messages.send(Message::Readings(readings)).is_err() {
-                    return;
-                }
-                let _ = messages.send(Message::StoreUse(usage));
-            }
-        });
-    }
-
-    fn take_readings(&mut self, readings: Vec<Reading>) {
-        for reading in readings {
-            let Some((device, memory)) = self.devices.iter_mut().find(|(d, _)| d.uuid == reading.uuid) else {
-                continue;
-            };
-            let ours = Ours {
-                bytes: self.state.resident_bytes(&device.uuid),
-                settled: self.state.is_settled(&device.uuid),
-                shown: device.shows_ours,
-            };
-            let mut unusable =
-                device.engine.unavailable().map(|why| Failure::transient("DeviceUnavailable", why));
-            match reading.memory {
-                Ok(found) => {
-                    *memory = Some(Memory::update(*memory, found.total, found.used, reading.at, ours));
-                }
-                Err(why) => unusable = Some(Failure::transient("DeviceUnreadable", why)),
-            }
-            let bytes = memory.map_or(0, |m| m.budget(self.reserve));
-            let device = device.uuid.clone();
-            self.step(Event::Budget { device, bytes, unusable });
-        }
     }
 
     /// Tells what changed: the essence at once, the rest if `whole`.
@@ -434,6 +246,6 @@ impl Fleet {
                 None => break,
             }
         }
-        self.tasks.set.shutdown().await;
+        self.tasks.shutdown().await;
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::backoff;
 use super::event::{Effect, Event, InstanceId, LoadStep, Try};
+use super::expire::RETRY_AFTER_TIMEOUT;
 use super::progress::Progress;
 use super::state::{EngineState, Instance, Stage, State};
 use crate::intent::Intent;
@@ -14,9 +15,6 @@ use crate::spec::{Failure, ReplicaSpec};
 
 /// How long a replica that is no longer wanted may finish what it began.
 pub const DRAIN_AT_MOST: Duration = Duration::from_secs(30);
-/// After a load that ran into its time limit: what took that long will not be
-/// faster in a minute.
-const RETRY_AFTER_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl State {
     /// Takes one event in. The effects are to be carried out in their order.
@@ -172,7 +170,12 @@ impl State {
         }
     }
 
-    fn unload_if(&mut self, id: InstanceId, effects: &mut Vec<Effect>, condition: impl Fn(&Stage) -> bool) {
+    pub(super) fn unload_if(
+        &mut self,
+        id: InstanceId,
+        effects: &mut Vec<Effect>,
+        condition: impl Fn(&Stage) -> bool,
+    ) {
         if let Some(instance) = self.instances.get_mut(&id)
             && condition(&instance.stage)
         {
@@ -234,52 +237,6 @@ impl State {
             }
         }
     }
-
-    /// Ends what has run out of time.
-    fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let ids: Vec<_> = self.instances.keys().copied().collect();
-        for id in ids {
-            let Some(instance) = self.instances.get_mut(&id) else { continue };
-            let Some(at) = instance.deadline() else { continue };
-            if at > now {
-                continue;
-            }
-            let limit = instance.spec.load_timeout.as_secs();
-            match &instance.stage {
-                Stage::Fetching { progress, .. } => {
-                    let (done, total) = (progress.done, progress.total);
-                    instance.failures += 1;
-                    instance.failure = Some(Failure::transient(
-                        "FetchTimeout",
-                        format!(
-                            "{done} of {total} bytes came in {limit} s; what is here is kept and the rest is \
-                             tried again; raise loadTimeout if the source is this slow"
-                        ),
-                    ));
-                    instance.stage = Stage::Failed { retry_at: Some(now + RETRY_AFTER_TIMEOUT) };
-                    effects.push(Effect::StopFetch(id));
-                }
-                Stage::Loading { .. } => {
-                    instance.failures += 1;
-                    instance.failure = Some(Failure::transient(
-                        "LoadTimeout",
-                        format!("the engine did not finish loading within {limit} s; raise loadTimeout"),
-                    ));
-                    self.unload_if(id, effects, |_| true);
-                }
-                Stage::Draining { .. } => self.unload_if(id, effects, |_| true),
-                Stage::Failed { .. } | Stage::Waiting { .. } => {
-                    instance.stage = Stage::Waiting { not_before: None };
-                }
-                Stage::Fetched | Stage::Ready | Stage::Unloading => {}
-            }
-        }
-    }
-
-    /// When time alone will change something.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.instances.values().filter_map(Instance::deadline).min()
-    }
 }
 
 impl Instance {
@@ -302,18 +259,6 @@ impl Instance {
         if fresh_token && matches!(self.stage, Stage::Waiting { .. } | Stage::Failed { .. }) {
             self.stage = Stage::Waiting { not_before: None };
             self.failures = 0;
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match &self.stage {
-            Stage::Waiting { not_before } => *not_before,
-            Stage::Fetching { since, .. } | Stage::Loading { since, .. } => {
-                Some(*since + self.spec.load_timeout)
-            }
-            Stage::Draining { until } => Some(*until),
-            Stage::Failed { retry_at } => *retry_at,
-            Stage::Fetched | Stage::Ready | Stage::Unloading => None,
         }
     }
 }

@@ -1,0 +1,73 @@
+//! What time alone changes.
+
+use std::time::{Duration, Instant};
+
+use super::event::Effect;
+use super::state::{Instance, Stage, State};
+use crate::spec::Failure;
+
+/// After a load that ran into its time limit: what took that long will not be
+/// faster in a minute.
+pub(super) const RETRY_AFTER_TIMEOUT: Duration = Duration::from_secs(300);
+
+impl State {
+    /// Ends what has run out of time.
+    pub(super) fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let ids: Vec<_> = self.instances.keys().copied().collect();
+        for id in ids {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            let Some(at) = instance.deadline() else { continue };
+            if at > now {
+                continue;
+            }
+            let limit = instance.spec.load_timeout.as_secs();
+            match &instance.stage {
+                Stage::Fetching { progress, .. } => {
+                    let (done, total) = (progress.done, progress.total);
+                    instance.failures += 1;
+                    instance.failure = Some(Failure::transient(
+                        "FetchTimeout",
+                        format!(
+                            "{done} of {total} bytes came in {limit} s; what is here is kept and the rest is \
+                             tried again; raise loadTimeout if the source is this slow"
+                        ),
+                    ));
+                    instance.stage = Stage::Failed { retry_at: Some(now + RETRY_AFTER_TIMEOUT) };
+                    effects.push(Effect::StopFetch(id));
+                }
+                Stage::Loading { .. } => {
+                    instance.failures += 1;
+                    instance.failure = Some(Failure::transient(
+                        "LoadTimeout",
+                        format!("the engine did not finish loading within {limit} s; raise loadTimeout"),
+                    ));
+                    self.unload_if(id, effects, |_| true);
+                }
+                Stage::Draining { .. } => self.unload_if(id, effects, |_| true),
+                Stage::Failed { .. } | Stage::Waiting { .. } => {
+                    instance.stage = Stage::Waiting { not_before: None };
+                }
+                Stage::Fetched | Stage::Ready | Stage::Unloading => {}
+            }
+        }
+    }
+
+    /// When time alone will change something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.instances.values().filter_map(Instance::deadline).min()
+    }
+}
+
+impl Instance {
+    fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Waiting { not_before } => *not_before,
+            Stage::Fetching { since, .. } | Stage::Loading { since, .. } => {
+                Some(*since + self.spec.load_timeout)
+            }
+            Stage::Draining { until } => Some(*until),
+            Stage::Failed { retry_at } => *retry_at,
+            Stage::Fetched | Stage::Ready | Stage::Unloading => None,
+        }
+    }
+}
