@@ -122,6 +122,25 @@ async fn a_client_that_goes_frees_its_place() {
 }
 
 #[tokio::test]
+async fn a_full_worker_refuses_with_a_time_to_come_back() {
+    let (_dir, _files, worker) = ready(1.0).await;
+    // Far more than run and wait at once.
+    let mut streams = Vec::new();
+    let refused = loop {
+        assert!(streams.len() < 500, "nothing was refused");
+        let stream = worker.inference().generate(request("chat", "x", 1500)).await.unwrap();
+        streams.push(stream.into_inner());
+        let last = streams.last_mut().unwrap();
+        if let Ok(Err(status)) = tokio::time::timeout(Duration::from_millis(20), last.message()).await {
+            break status;
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    assert!(refused.metadata().contains_key("grpc-retry-pushback-ms"));
+}
+
+#[tokio::test]
 async fn tokenizes() {
     let (_dir, _files, worker) = ready(2000.0).await;
     let input = Some(tokenize_request::Input::Prompt("hello".into()));
