@@ -32,7 +32,7 @@ struct Inner {
 }
 
 /// Sends to the device thread. An order that comes back has no thread to go to.
-pub(crate) type Orders = Arc<dyn Fn(Order) -> Result<(), Order> + Send + Sync>;
+pub(crate) type Orders = Arc<dyn Fn(Order) + Send + Sync>;
 
 /// The text side of the models that are loaded, for whoever has to read a
 /// request before the device does.
@@ -55,11 +55,9 @@ impl Engine {
         let (messages, inbox) = mpsc::channel();
         let device = thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library))?;
         let orders: Orders = Arc::new(move |order| {
-            messages.send(Message::Order(order)).map_err(|mpsc::SendError(message)| match message {
-                Message::Order(order) => order,
-                // Only orders are sent here.
-                Message::Built { .. } => Order::Shutdown,
-            })
+            if let Err(mpsc::SendError(Message::Order(order))) = messages.send(Message::Order(order)) {
+                order.refuse();
+            }
         });
         let front = front::spawn(library, Arc::clone(&orders))?;
         Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device }) })
@@ -110,9 +108,7 @@ impl Engine {
     }
 
     fn order(&self, order: Order) {
-        if let Err(order) = (self.inner.orders)(order) {
-            order.refuse();
-        }
+        (self.inner.orders)(order);
     }
 
     fn read(&self, task: front::Task) {
@@ -129,9 +125,7 @@ impl Drop for Inner {
         // The front ends when its channel does; the device thread holds a sender
         // of its own and has to be told.
         self.front = None;
-        if let Err(order) = (self.orders)(Order::Shutdown) {
-            order.refuse();
-        }
+        (self.orders)(Order::Shutdown);
     }
 }
 

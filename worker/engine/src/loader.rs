@@ -40,6 +40,15 @@ pub(crate) trait Watch {
     fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), LoadError>;
 }
 
+/// Nobody waits.
+pub(crate) struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&mut self, _: Phase, _: u64, _: u64) -> Result<(), LoadError> {
+        Ok(())
+    }
+}
+
 /// A model that is on the device and can read.
 pub(crate) struct Loaded<P> {
     pub(crate) program: P,
@@ -91,7 +100,8 @@ fn check(spec: &LoadSpec) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Model, LoadError> {
+/// Describes a file.
+pub(crate) fn read(path: &Path) -> Result<Model, LoadError> {
     let refuse = |message: String| LoadError::Model { path: path.to_owned(), message };
     let header = gguf::read_file(path).map_err(|error| match error {
         hearth_model::ReadError::Io { source, .. } => LoadError::File { path: path.to_owned(), source },

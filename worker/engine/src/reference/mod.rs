@@ -1,30 +1,46 @@
-//! The reference: plain tensor operations.
+//! The reference: a graph's nodes, one after another, in plain `f32` tensors.
+//!
+//! It is the oracle that faster engines are tested against, so it does nothing
+//! clever. Every sequence of a step is computed on its own, which makes results
+//! independent of the batch by construction; on the CPU the sequences of a step
+//! run side by side.
 
+mod attention;
+mod device;
+mod interpret;
+mod kv;
+mod measure;
+mod rope;
+mod weights;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
 use hearth_model::Model;
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::api::{Compute, LoadError, LoadSpec, StartError};
-use crate::loader::{Built, Runtime, Watch};
+use crate::arch::{self, Graph};
+use crate::loader::{self, Built, Runtime, Watch};
 use crate::program::{Program, Row, StepError};
 use crate::text::TextModel;
 
-pub(crate) struct Reference;
+pub use kv::{KvCache, KvStorage};
 
-impl Reference {
-    pub(crate) fn open(_compute: Compute) -> Result<Self, StartError> {
-        Ok(Self)
-    }
+use kv::KvLayout;
+use rope::RopeTable;
+use weights::Weights;
+
+/// The reference kind of engine.
+pub(crate) struct Reference {
+    compute: Compute,
+    device: Device,
 }
 
-/// A model in plain tensors.
-pub struct ReferenceProgram;
-
-impl Program for ReferenceProgram {
-    type Cache = ();
-
-    fn cache(&self) {}
-
-    fn step(&mut self, _: &mut [Row<'_, ()>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
-        Err(StepError { message: "not there yet".into() })
+impl Reference {
+    pub(crate) fn open(compute: Compute) -> Result<Self, StartError> {
+        Ok(Self { compute, device: device::open(compute)? })
     }
 }
 
@@ -33,11 +49,68 @@ impl Runtime for Reference {
 
     fn load(
         &self,
-        _: &LoadSpec,
-        _: &Model,
+        spec: &LoadSpec,
+        model: &Model,
         _: &TextModel,
-        _: &mut dyn Watch,
+        watch: &mut dyn Watch,
     ) -> Result<Built<ReferenceProgram>, LoadError> {
-        Err(LoadError::Internal { message: "not there yet".into() })
+        let program = ReferenceProgram::read(&spec.path, model, KvStorage::Kept(spec.kv_type), self, watch)?;
+        let measured = measure::footprint(&program, spec, model.dims.vocab);
+        Ok(Built { program, measured })
+    }
+}
+
+/// A model in plain tensors.
+pub struct ReferenceProgram {
+    graph: Graph,
+    weights: Weights,
+    rope: RopeTable,
+    layout: Arc<KvLayout>,
+    compute: Compute,
+}
+
+impl ReferenceProgram {
+    /// The program of a file, to be stepped by hand: what another engine's
+    /// results are compared with.
+    ///
+    /// # Errors
+    /// The device is not there, or the file cannot be read as a model.
+    pub fn open(path: &Path, storage: KvStorage, compute: Compute) -> Result<Self, LoadError> {
+        let reference =
+            Reference::open(compute).map_err(|error| LoadError::Internal { message: error.to_string() })?;
+        Self::read(path, &loader::read(path)?, storage, &reference, &mut loader::Unwatched)
+    }
+
+    fn read(
+        path: &Path,
+        model: &Model,
+        storage: KvStorage,
+        reference: &Reference,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, LoadError> {
+        let Reference { compute, device } = reference;
+        let graph = arch::graph(model);
+        let mut file = weights::File::open(path)?;
+        let rope = RopeTable::read(&graph.rope, &mut file, device)?;
+        let weights = Weights::read(&graph.weights, &mut file, device, watch)?;
+        let layout = Arc::new(KvLayout::new(&graph, storage, device.clone()));
+        Ok(Self { graph, weights, rope, layout, compute: *compute })
+    }
+}
+
+impl Program for ReferenceProgram {
+    type Cache = KvCache;
+
+    fn cache(&self) -> KvCache {
+        KvCache::new(Arc::clone(&self.layout), self.graph.layers.len())
+    }
+
+    fn step(&mut self, batch: &mut [Row<'_, KvCache>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+        let run = |row: &mut Row<'_, KvCache>| self.run(row);
+        match self.compute {
+            Compute::Cpu => batch.par_iter_mut().map(run).collect(),
+            // A device works through one queue.
+            Compute::Cuda(_) | Compute::Vulkan(_) | Compute::Metal => batch.iter_mut().map(run).collect(),
+        }
     }
 }

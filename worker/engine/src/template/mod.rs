@@ -98,19 +98,18 @@ fn tojson(value: Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let refuse =
         |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
     let indent = options.get::<Option<usize>>("indent")?;
-    let json = serde_json::to_value(&value).map_err(refuse)?;
     let mut out = Vec::new();
     match indent {
         Some(spaces) => {
             let spaces = vec![b' '; spaces.min(16)];
             let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
             serde::Serialize::serialize(
-                &json,
+                &value,
                 &mut serde_json::Serializer::with_formatter(&mut out, formatter),
             )
         }
         None => {
-            serde::Serialize::serialize(&json, &mut serde_json::Serializer::with_formatter(&mut out, Spaced))
+            serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut out, Spaced))
         }
     }
     .map_err(refuse)?;

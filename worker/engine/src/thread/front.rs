@@ -44,9 +44,7 @@ pub(crate) fn spawn(library: Library, orders: Orders) -> Result<Sender<Task>, St
                     match caught(|| read(&library, &id, request)) {
                         Ok((prompt, sampler, stop)) => {
                             let job = Job { prompt, sampler, stop, outlet, cancelled };
-                            if let Err(order) = orders(Order::Generate { id, job }) {
-                                order.refuse();
-                            }
+                            orders(Order::Generate { id, job });
                         }
                         Err(error) => outlet.fail(error),
                     }

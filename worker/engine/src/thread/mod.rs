@@ -19,7 +19,7 @@ use crate::batch::{Batcher, Job};
 use crate::handle::Library;
 use crate::loader::{Loaded, Runtime};
 
-pub(crate) use order::{Done, Message, Order};
+pub(crate) use order::{BuiltModel, Done, Message, Order};
 use slot::{Build, Slot, build};
 
 /// Starts the thread.
@@ -102,9 +102,7 @@ impl<R: Runtime> Device<R> {
             Message::Order(Order::Unload { id, done }) => self.unload(&id, done),
             Message::Order(Order::Generate { id, job }) => self.generate(id, job),
             Message::Order(Order::Shutdown) => return Next::End,
-            Message::Built { spec, listener, cancelled, result } => {
-                self.built(spec, listener, &cancelled, result)
-            }
+            Message::Built(built) => self.built(*built),
         }
         Next::GoOn
     }
@@ -126,13 +124,8 @@ impl<R: Runtime> Device<R> {
         }
     }
 
-    fn built(
-        &mut self,
-        spec: LoadSpec,
-        mut listener: Listener,
-        cancelled: &Cancelled,
-        result: Result<Loaded<R::Program>, LoadError>,
-    ) {
+    fn built(&mut self, built: BuiltModel<R::Program>) {
+        let BuiltModel { spec, mut listener, cancelled, result } = built;
         let Some(Slot::Loading { abort, waiting }) = self.slots.remove(&spec.id) else {
             // A loading slot goes nowhere else, so this one was never made.
             return listener.fail(LoadError::Internal { message: format!("`{}` was not loading", spec.id) });

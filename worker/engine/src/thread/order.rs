@@ -20,12 +20,15 @@ pub(crate) enum Order {
 pub(crate) enum Message<P: Program> {
     Order(Order),
     /// A loading thread is through.
-    Built {
-        spec: LoadSpec,
-        listener: Listener,
-        cancelled: Cancelled,
-        result: Result<Loaded<P>, LoadError>,
-    },
+    Built(Box<BuiltModel<P>>),
+}
+
+/// What a loading thread was asked for, and what came of it.
+pub(crate) struct BuiltModel<P: Program> {
+    pub(crate) spec: LoadSpec,
+    pub(crate) listener: Listener,
+    pub(crate) cancelled: Cancelled,
+    pub(crate) result: Result<Loaded<P>, LoadError>,
 }
 
 pub(crate) const ENDED: &str = "the engine's thread has ended; the process has to be started again";

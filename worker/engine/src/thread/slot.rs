@@ -9,7 +9,7 @@ use crate::batch::{Batcher, step_caught};
 use crate::loader::{self, Loaded, Runtime, Watch};
 use crate::program::{Program, Row, Stage, StepError};
 
-use super::{Done, Message};
+use super::{BuiltModel, Done, Message};
 
 /// What the device thread knows of an id.
 pub(super) enum Slot<P: Program> {
@@ -80,7 +80,7 @@ pub(super) fn build<R: Runtime>(
         let Build { spec, listener, cancelled, abort: _ } = work;
         // A device thread that has ended drops the message, and the listener in
         // it says so.
-        let _ = messages.send(Message::Built { spec, listener, cancelled, result });
+        let _ = messages.send(Message::Built(Box::new(BuiltModel { spec, listener, cancelled, result })));
     })?;
     Ok(())
 }
