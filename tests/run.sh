@@ -15,6 +15,8 @@ step "Absences" tests/absences.sh
 show "Unit and integration tests" cargo test --workspace --locked --quiet
 step "Clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 tests/deny.sh
+tests/features.sh
+step "Go parts of the local cluster" deploy/dev-cluster/check.sh
 show "Shell scripts" tests/shell.sh
 tests/e2e.sh "${FILTER:-}"
 

@@ -1,5 +1,6 @@
 //! Manifests that cases apply, and how their status is read.
 
+use anyhow::Context;
 use hearth_api::ServedModel;
 use serde_json::json;
 
@@ -41,6 +42,15 @@ pub(crate) fn condition<'a>(model: &'a ServedModel, kind: &str) -> Option<(&'a s
 }
 
 impl Ctx {
+    /// The test model's URI with a fault of the model server in front of its path.
+    pub(crate) fn faulty(&self, fault: &str) -> anyhow::Result<String> {
+        let split = self.model_uri.split_once("://").and_then(|(scheme, rest)| {
+            let (host, path) = rest.split_once('/')?;
+            Some(format!("{scheme}://{host}/fault/{fault}/{path}"))
+        });
+        split.with_context(|| format!("{} is no URI with a path", self.model_uri))
+    }
+
     /// Applies a model and waits until it is Ready.
     pub(crate) async fn apply_ready(&self, model: &ServedModel) -> anyhow::Result<ServedModel> {
         self.cluster.apply(model).await?;

@@ -7,20 +7,13 @@ use serde_json::json;
 
 use crate::harness::{Ctx, NAMESPACE, condition, prompt, served_model, smollm2};
 
-/// The test model's URI with a fault of the model server in front of its path.
-fn faulty(ctx: &Ctx, fault: &str) -> Result<String> {
-    let (scheme, rest) = ctx.model_uri.split_once("://").context("a scheme in the model's URI")?;
-    let (host, path) = rest.split_once('/').context("a path in the model's URI")?;
-    Ok(format!("{scheme}://{host}/fault/{fault}/{path}"))
-}
-
 /// The server breaks the transfer off half-way: the download goes on from there. Comes first of all cases,
 /// while no store holds the file.
 pub(super) async fn cut_download_resumes(ctx: &Ctx) -> Result<()> {
     let stats = format!("http://{}:8080/stats", ctx.cluster.models_server_ip().await?);
     let http = reqwest::Client::new();
     http.delete(&stats).send().await?.error_for_status()?;
-    let uri = faulty(ctx, "cut")?;
+    let uri = ctx.faulty("cut")?;
     ctx.apply_ready(&served_model(
         "cut",
         json!({"source": {"uri": uri}, "context": {"min": 512, "max": 512}, "sequences": 1}),
@@ -48,8 +41,8 @@ pub(super) async fn broken_files_say_what_is_wrong(ctx: &Ctx) -> Result<()> {
     let (base, _) = ctx.model_uri.rsplit_once('/').context("a folder in the model's URI")?;
     let cases = [
         ("missing", format!("{base}/no-such-file.gguf"), "404"),
-        ("magic", faulty(ctx, "magic")?, "byte 0"),
-        ("truncated", faulty(ctx, "truncate")?, "byte"),
+        ("magic", ctx.faulty("magic")?, "byte 0"),
+        ("truncated", ctx.faulty("truncate")?, "byte"),
     ];
     for (name, uri, word) in cases {
         let model = served_model(name, json!({"source": {"uri": uri}, "context": {"min": 512}}));
@@ -62,7 +55,7 @@ pub(super) async fn broken_files_say_what_is_wrong(ctx: &Ctx) -> Result<()> {
     // Only the whole file shows that its digest is another one.
     let mut wrong = served_model(
         "digest",
-        json!({"source": {"uri": faulty(ctx, "corrupt")?}, "context": {"min": 512, "max": 512}, "sequences": 1}),
+        json!({"source": {"uri": ctx.faulty("corrupt")?}, "context": {"min": 512, "max": 512}, "sequences": 1}),
     );
     wrong.spec.source.sha256 = Some("0".repeat(64));
     ctx.cluster.apply(&wrong).await?;
