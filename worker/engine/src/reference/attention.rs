@@ -85,11 +85,11 @@ mod tests {
         let device = Device::flex();
         let random =
             |shape: [usize; 3]| Tensor::<3>::random(shape, Distribution::Uniform(-2.0, 2.0), &device);
-        let numbers = |tensor: Tensor<3>| tensor.into_data().to_vec::<f32>().unwrap();
+        let numbers = |tensor: Tensor<3>| tensor.into_data().try_to_vec::<f32>().unwrap();
         for (rows, tokens) in [(1, 1), (1, 9), (5, 5), (3, 70)] {
             let (q, k, v) = (random([1, rows, 32]), random([2, tokens, 8]), random([2, tokens, 6]));
             let read = attend(&ATTENTION, q.clone().reshape([rows, 32]), k.clone(), v.clone());
-            let read = read.into_data().to_vec::<f32>().unwrap();
+            let read = read.into_data().try_to_vec::<f32>().unwrap();
             let expected = expected(&numbers(q), &numbers(k), &numbers(v), rows, tokens);
             assert_eq!(read.len(), expected.len());
             assert!(read.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{rows} {tokens}");

@@ -94,7 +94,7 @@ mod tests {
         let device = Device::flex();
         let table = RopeTable { frequencies: vec![1.0, 0.5], pairs, device: device.clone() };
         let x = Tensor::from_data(TensorData::new(head.to_vec(), [1, 1, head.len()]), &device);
-        table.turns(position, 1).apply(x).into_data().to_vec().unwrap()
+        table.turns(position, 1).apply(x).into_data().try_to_vec().unwrap()
     }
 
     fn close(a: &[f32], b: &[f64]) {

@@ -18,7 +18,7 @@ pub enum KvStorage {
 /// Keys or values of some tokens, `[heads, tokens, dim]`.
 pub(super) enum Page {
     Floats(Tensor<3>),
-    Blocks(Blocks),
+    Blocks(Box<Blocks>),
 }
 
 /// A head's vector is whole blocks, the last one padded with zeros.
@@ -38,11 +38,9 @@ impl Page {
             KvStorage::Kept(KvType::F16) => floats(DType::F16),
             KvStorage::Kept(KvType::Q8_0) => {
                 let blocks = dim.div_ceil(BLOCK);
-                Self::Blocks(Blocks {
-                    codes: Tensor::zeros([heads, tokens, blocks * BLOCK], (device, DType::I8)),
-                    scales: Tensor::zeros([heads, tokens, blocks], (device, DType::F16)),
-                    dim,
-                })
+                let codes = Tensor::zeros([heads, tokens, blocks * BLOCK], (device, DType::I8));
+                let scales = Tensor::zeros([heads, tokens, blocks], (device, DType::F16));
+                Self::Blocks(Box::new(Blocks { codes, scales, dim }))
             }
         }
     }
@@ -52,7 +50,8 @@ impl Page {
         let size = |dims: [usize; 3], dtype: DType| (dims.iter().product::<usize>() * dtype.size()) as u64;
         match self {
             Self::Floats(numbers) => size(numbers.dims(), numbers.dtype()),
-            Self::Blocks(Blocks { codes, scales, dim: _ }) => {
+            Self::Blocks(blocks) => {
+                let Blocks { codes, scales, dim: _ } = &**blocks;
                 size(codes.dims(), codes.dtype()) + size(scales.dims(), scales.dtype())
             }
         }
@@ -68,7 +67,8 @@ impl Page {
                 let new = if numbers.dtype() == DType::F16 { new.cast(FloatDType::F16) } else { new };
                 numbers.inplace(|page| page.slice_assign([0..heads, tokens, 0..dim], new));
             }
-            Self::Blocks(Blocks { codes, scales, dim: _ }) => {
+            Self::Blocks(blocks) => {
+                let Blocks { codes, scales, dim: _ } = &mut **blocks;
                 let (new_codes, new_scales) = quantize(new);
                 let (width, blocks) = (new_codes.dims()[2], new_scales.dims()[2]);
                 codes.inplace(|page| page.slice_assign([0..heads, tokens.clone(), 0..width], new_codes));
@@ -84,7 +84,8 @@ impl Page {
                 let [heads, _, dim] = numbers.dims();
                 numbers.clone().slice([0..heads, 0..tokens, 0..dim]).cast(FloatDType::F32)
             }
-            Self::Blocks(Blocks { codes, scales, dim }) => {
+            Self::Blocks(blocks) => {
+                let Blocks { codes, scales, dim } = &**blocks;
                 let [heads, _, width] = codes.dims();
                 let blocks = width / BLOCK;
                 let codes = codes.clone().slice([0..heads, 0..tokens, 0..width]).cast(FloatDType::F32);
