@@ -16,9 +16,13 @@ pub enum KvStorage {
 }
 
 /// Keys or values of some tokens, `[heads, tokens, dim]`.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a page's tensors own kilobytes; the handles are nothing to them"
+)]
 pub(super) enum Page {
     Floats(Tensor<3>),
-    Blocks(Box<Blocks>),
+    Blocks(Blocks),
 }
 
 /// A head's vector is whole blocks, the last one padded with zeros.
@@ -40,7 +44,7 @@ impl Page {
                 let blocks = dim.div_ceil(BLOCK);
                 let codes = Tensor::zeros([heads, tokens, blocks * BLOCK], (device, DType::I8));
                 let scales = Tensor::zeros([heads, tokens, blocks], (device, DType::F16));
-                Self::Blocks(Box::new(Blocks { codes, scales, dim }))
+                Self::Blocks(Blocks { codes, scales, dim })
             }
         }
     }
@@ -51,7 +55,7 @@ impl Page {
         match self {
             Self::Floats(numbers) => size(numbers.dims(), numbers.dtype()),
             Self::Blocks(blocks) => {
-                let Blocks { codes, scales, dim: _ } = &**blocks;
+                let Blocks { codes, scales, dim: _ } = blocks;
                 size(codes.dims(), codes.dtype()) + size(scales.dims(), scales.dtype())
             }
         }
@@ -68,7 +72,7 @@ impl Page {
                 numbers.inplace(|page| page.slice_assign([0..heads, tokens, 0..dim], new));
             }
             Self::Blocks(blocks) => {
-                let Blocks { codes, scales, dim: _ } = &mut **blocks;
+                let Blocks { codes, scales, dim: _ } = blocks;
                 let (new_codes, new_scales) = quantize(new);
                 let (width, blocks) = (new_codes.dims()[2], new_scales.dims()[2]);
                 codes.inplace(|page| page.slice_assign([0..heads, tokens.clone(), 0..width], new_codes));
@@ -85,7 +89,7 @@ impl Page {
                 numbers.clone().slice([0..heads, 0..tokens, 0..dim]).cast(FloatDType::F32)
             }
             Self::Blocks(blocks) => {
-                let Blocks { codes, scales, dim } = &**blocks;
+                let Blocks { codes, scales, dim } = blocks;
                 let [heads, _, width] = codes.dims();
                 let blocks = width / BLOCK;
                 let codes = codes.clone().slice([0..heads, 0..tokens, 0..width]).cast(FloatDType::F32);
