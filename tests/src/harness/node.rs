@@ -30,7 +30,7 @@ impl Node {
         Self { scripts }
     }
 
-    /// The processes whose command line begins with a program of this name and this subcommand.
+    /// The processes of a program of this name with this subcommand, whatever options stand before it.
     pub(crate) fn processes(&self, program: &str, subcommand: &str) -> Result<Vec<Process>> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc")? {
@@ -42,7 +42,7 @@ impl Node {
             let is_program = words
                 .next()
                 .is_some_and(|word| Path::new(&*word).file_name().is_some_and(|name| name == program));
-            if is_program && words.next().as_deref() == Some(subcommand) {
+            if is_program && words.any(|word| word == subcommand) {
                 found.push(Process(pid));
             }
         }

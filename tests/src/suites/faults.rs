@@ -79,7 +79,9 @@ pub(super) async fn engine_killed(ctx: &Ctx) -> Result<()> {
     let gateway = ctx.gateway().await?;
     let mut stream = gateway.start(prompt("chat", "Count: one, two,", 800), Duration::from_secs(60)).await?;
     stream.message().await?.context("no first message")?;
-    for engine in ctx.node.processes("hearth-worker", "engine")? {
+    let engines = ctx.node.processes("hearth-worker", "engine")?;
+    ensure!(!engines.is_empty(), "no engine process runs");
+    for engine in engines {
         engine.kill().await?;
     }
     let status = loop {

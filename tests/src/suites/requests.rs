@@ -92,8 +92,8 @@ pub(super) async fn bad_requests_name_the_field(ctx: &Ctx) -> Result<()> {
 
 /// A request for a model that is being fetched sees how far that is, and ends at its deadline.
 pub(super) async fn deadline_while_loading(ctx: &Ctx) -> Result<()> {
-    // 2 MB a second: fifty seconds for the file.
-    let slow = json!({"source": {"uri": ctx.faulty("slow=2000")?}, "context": {"min": 512}, "sequences": 1});
+    // At 8 MB a second or less, the file takes longer than the request may.
+    let slow = json!({"source": {"uri": ctx.faulty("slow=8000")?}, "context": {"min": 512}, "sequences": 1});
     let model = served_model("slow", slow);
     ctx.cluster.apply(&model).await?;
     ctx.wait_condition(&model, "Placed", "True").await?;
