@@ -20,4 +20,5 @@ absent hearth-model burn tokio kube tonic
 absent hearth-plan burn tokio kube tonic
 absent hearth-engine tokio kube tonic
 absent hearth-worker kube k8s-openapi
+absent hearth-api kube-client kube-runtime tokio
 absent hearth-operator burn
