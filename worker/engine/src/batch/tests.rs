@@ -1,1 +1,5 @@
+//! The batcher, stepped by hand.
 
+mod bench;
+mod property;
+mod stepped;

@@ -100,19 +100,27 @@ impl Program for SimulatedProgram {
     }
 }
 
-/// Tokens that are a space and some letters; where a vocabulary has none, all
-/// that do not end a generation.
+/// Tokens that are a space and some letters; where a vocabulary has only a few,
+/// tokens of letters and spaces, and else all that do not end a generation.
 fn words(tokenizer: &Tokenizer) -> Vec<u32> {
-    let ids = 0..u32::try_from(tokenizer.vocabulary()).unwrap_or(u32::MAX);
-    let is_word = |id: &u32| {
-        let letters = tokenizer.bytes_of(*id).strip_prefix(b" ");
+    const A_FEW: usize = 64;
+    let is_word = |bytes: &[u8]| {
+        let letters = bytes.strip_prefix(b" ");
         letters.is_some_and(|l| l.len() > 1 && l.iter().all(u8::is_ascii_lowercase))
     };
-    let words = ids.clone().filter(is_word).collect::<Vec<_>>();
-    if !words.is_empty() {
+    let is_text =
+        |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_lowercase() || *b == b' ');
+    let ids = 0..u32::try_from(tokenizer.vocabulary()).unwrap_or(u32::MAX);
+    let of = |fits: &dyn Fn(u32) -> bool| ids.clone().filter(|id| fits(*id)).collect::<Vec<_>>();
+    let words = of(&|id| is_word(tokenizer.bytes_of(id)));
+    if words.len() >= A_FEW {
         return words;
     }
-    let others = ids.filter(|id| !tokenizer.ends_generation(*id)).collect::<Vec<_>>();
+    let text = of(&|id| is_text(tokenizer.bytes_of(id)));
+    if !text.is_empty() {
+        return text;
+    }
+    let others = of(&|id| !tokenizer.ends_generation(id));
     if others.is_empty() { vec![0] } else { others }
 }
 
