@@ -50,8 +50,10 @@ impl<P: Program> Batcher<P> {
 
     /// Queues a request. It is refused if too many wait.
     pub(crate) fn submit(&mut self, job: Job) {
-        let waiting = self.waiting.len();
-        if waiting >= MAX_WAITING && self.running.len() >= self.places {
+        // Those for whom a place is free only wait for the next step.
+        let free = self.places.saturating_sub(self.running.len());
+        let waiting = self.waiting.len().saturating_sub(free);
+        if waiting >= MAX_WAITING {
             job.outlet.fail(RequestError::Busy { waiting });
         } else {
             self.waiting.push_back(job);

@@ -132,7 +132,11 @@ impl<R: Runtime> Device<R> {
         };
         let unwanted = abort.is_set() || cancelled.is_cancelled();
         let warmed = match result {
-            Ok(_) if unwanted => Err(LoadError::Cancelled),
+            Ok(loaded) if unwanted => {
+                // Its memory is back before anybody hears of it.
+                drop(loaded);
+                Err(LoadError::Cancelled)
+            }
             Ok(loaded) => slot::warm(loaded, &mut listener),
             Err(_) if unwanted => Err(LoadError::Cancelled),
             Err(error) => Err(error),

@@ -1,0 +1,210 @@
+//! A batcher over a program that tells what it was asked.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hearth_model::testing::TinyLlama;
+use hearth_model::{Model, gguf};
+
+use crate::api::{Cancel, Outlet};
+use crate::batch::{Batcher, Job};
+use crate::program::{Program, Row, Stage, StepError};
+use crate::sample::Sampler;
+use crate::text::TextModel;
+use crate::{Gone, Item, RequestError, Sampling, Stop};
+
+pub(super) const CONTEXT: usize = 512;
+/// Ends a generation.
+pub(super) const END: u32 = 2;
+/// The token of byte 0.
+pub(super) const BYTES: u32 = 3;
+
+/// What a sequence's tokens are followed by.
+pub(super) type Next = fn(&[u32]) -> u32;
+
+/// A program whose answers are what a function makes of a sequence's tokens.
+pub(super) struct Script {
+    next: Next,
+    vocabulary: usize,
+    alive: Arc<AtomicUsize>,
+    steps: Arc<Mutex<Vec<Vec<Seen>>>>,
+}
+
+/// Counts itself, and remembers what it was given.
+pub(super) struct Counted {
+    tokens: Vec<u32>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A row that was computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Which request: prompts begin with it.
+    pub(super) request: u32,
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) stage: Stage,
+}
+
+impl Program for Script {
+    type Cache = Counted;
+
+    fn cache(&self) -> Counted {
+        self.alive.fetch_add(1, Ordering::Relaxed);
+        Counted { tokens: Vec::new(), alive: Arc::clone(&self.alive) }
+    }
+
+    fn step(&mut self, batch: &mut [Row<'_, Counted>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+        let mut seen = Vec::new();
+        let mut answers = Vec::new();
+        for Row { cache, start, tokens, stage } in batch {
+            assert_eq!(*start, cache.tokens.len());
+            cache.tokens.extend_from_slice(tokens);
+            let request = cache.tokens[0] - BYTES;
+            seen.push(Seen { request, start: *start, len: tokens.len(), stage: *stage });
+            answers.push(stage.wants_logits().then(|| {
+                let mut logits = vec![0.0; self.vocabulary];
+                logits[(self.next)(&cache.tokens) as usize] = 1.0;
+                logits
+            }));
+        }
+        self.steps.lock().unwrap().push(seen);
+        if answers.is_empty() { Err(StepError { message: "a step of nothing".into() }) } else { Ok(answers) }
+    }
+}
+
+/// A batcher and everything that was heard from it.
+pub(super) struct Bench {
+    pub(super) batcher: Batcher<Script>,
+    pub(super) requests: Vec<Asked>,
+    pub(super) alive: Arc<AtomicUsize>,
+    steps: Arc<Mutex<Vec<Vec<Seen>>>>,
+}
+
+/// A request that was submitted.
+pub(super) struct Asked {
+    pub(super) prompt: Vec<u32>,
+    pub(super) items: Arc<Mutex<Vec<Item>>>,
+    pub(super) cancel: Option<Cancel>,
+}
+
+/// What to submit.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) prompt: usize,
+    pub(super) stop: Stop,
+    /// The listener goes away with this many items.
+    pub(super) gone_after: Option<usize>,
+}
+
+impl Ask {
+    pub(super) fn new(prompt: usize, max_tokens: u32) -> Self {
+        let stop = Stop { max_tokens: Some(max_tokens), ..Stop::default() };
+        Self { prompt, stop, gone_after: None }
+    }
+}
+
+impl Bench {
+    pub(super) fn new(places: usize, next: Next) -> Self {
+        let tiny = TinyLlama { context_length: CONTEXT as u32, ..TinyLlama::new(1) };
+        let bytes = tiny.builder().build();
+        let gguf::Progress::Done(header) = gguf::parse(&bytes, Some(bytes.len() as u64)).unwrap() else {
+            panic!("the whole file was there");
+        };
+        let text = TextModel::new(&Model::from_gguf(&header).unwrap(), CONTEXT as u32).unwrap();
+        let (alive, steps) = (Arc::default(), Arc::default());
+        let program = Script {
+            next,
+            vocabulary: text.tokenizer().vocabulary(),
+            alive: Arc::clone(&alive),
+            steps: Arc::clone(&steps),
+        };
+        let batcher = Batcher::new(program, Arc::new(text), places);
+        Self { batcher, requests: Vec::new(), alive, steps }
+    }
+
+    /// Submits a request and says its number.
+    pub(super) fn submit(&mut self, ask: Ask) -> usize {
+        let number = self.requests.len();
+        // Fewer than there are bytes, so that the first token tells them apart.
+        let first = BYTES + u32::try_from(number).unwrap();
+        let prompt = std::iter::once(first).chain((1..ask.prompt as u32).map(|nth| BYTES + nth % 256));
+        let prompt = prompt.collect::<Vec<_>>();
+        let items = Arc::new(Mutex::new(Vec::new()));
+        let (kept, gone_after) = (Arc::clone(&items), ask.gone_after);
+        let sink = move |item| {
+            let mut items = kept.lock().unwrap();
+            items.push(item);
+            if gone_after.is_some_and(|most| items.len() >= most) { Err(Gone) } else { Ok(()) }
+        };
+        let (cancel, cancelled) = Cancel::new();
+        self.batcher.submit(Job {
+            prompt: prompt.clone(),
+            sampler: Sampler::new(Sampling::greedy(), 0),
+            stop: ask.stop,
+            outlet: Outlet::new(Box::new(sink)),
+            cancelled,
+        });
+        self.requests.push(Asked { prompt, items, cancel: Some(cancel) });
+        number
+    }
+
+    pub(super) fn cancel(&mut self, number: usize) {
+        self.requests[number].cancel = None;
+    }
+
+    /// Steps once: the rows that were computed.
+    pub(super) fn step(&mut self) -> Vec<Seen> {
+        let before = self.steps.lock().unwrap().len();
+        self.batcher.step();
+        let steps = self.steps.lock().unwrap();
+        assert!(steps.len() <= before + 1, "one step of the program a step");
+        steps.get(before).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn step_to_the_end(&mut self) -> Vec<Vec<Seen>> {
+        let mut steps = Vec::new();
+        while !self.batcher.is_idle() {
+            assert!(steps.len() < 100_000, "it does not come to an end");
+            steps.push(self.step());
+        }
+        steps
+    }
+
+    pub(super) fn items(&self, number: usize) -> Vec<Item> {
+        self.requests[number].items.lock().unwrap().clone()
+    }
+
+    pub(super) fn ids(&self, number: usize) -> Vec<u32> {
+        let ids = |item| match item {
+            Item::Delta { token_ids, .. } => token_ids,
+            Item::Finish { .. } | Item::Failed(_) => vec![],
+        };
+        self.items(number).into_iter().flat_map(ids).collect()
+    }
+
+    pub(super) fn text(&self, number: usize) -> String {
+        let text = |item| match item {
+            Item::Delta { text, .. } => text,
+            Item::Finish { .. } | Item::Failed(_) => String::new(),
+        };
+        self.items(number).into_iter().map(text).collect()
+    }
+
+    pub(super) fn failure(&self, number: usize) -> Option<RequestError> {
+        match self.items(number).pop()? {
+            Item::Failed(error) => Some(error),
+            Item::Delta { .. } | Item::Finish { .. } => None,
+        }
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        self.alive.load(Ordering::Relaxed)
+    }
+}
