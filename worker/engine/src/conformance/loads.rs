@@ -4,12 +4,12 @@ use std::sync::mpsc;
 
 use crate::{Item, LoadError, LoadSpec, Phase, RequestError};
 
-use super::probe::{answer, ask, begin_load, endless, load, next, of_length, unload, wait_load};
+use super::probe::{Heard, answer, ask, begin_load, endless, load, next, of_length, unload, wait_load};
 use super::{ID, Subject};
 
 pub(super) fn one_end(subject: &Subject) {
     let engine = (subject.start)();
-    let (progress, end) = load(&engine, subject.spec());
+    let Heard { progress, end } = load(&engine, subject.spec());
     let measured = end.unwrap_or_else(|error| panic!("the model does not load: {error}"));
     assert!(measured.weights > 0 && measured.kv > 0, "nothing was allocated: {measured:?}");
     for phase in [Phase::Loading, Phase::Warming] {
@@ -24,7 +24,7 @@ pub(super) fn one_end(subject: &Subject) {
 pub(super) fn refusals(subject: &Subject) {
     let engine = subject.loaded();
     let other = LoadSpec { id: "other".into(), ..subject.spec() };
-    let refused = |spec: LoadSpec| match load(&engine, spec).1 {
+    let refused = |spec: LoadSpec| match load(&engine, spec).end {
         Ok(_) => panic!("it was loaded"),
         Err(error) => error,
     };
@@ -54,11 +54,11 @@ pub(super) fn cancelled(subject: &Subject) {
     let engine = (subject.start)();
     let (cancel, events) = begin_load(&engine, subject.spec());
     drop(cancel);
-    match wait_load(&events).1 {
+    match wait_load(&events).end {
         Err(LoadError::Cancelled) => {
             let outcome = answer(&engine, of_length("a", 1));
             assert!(matches!(outcome.end, Err(RequestError::UnknownModel { .. })), "{outcome:?}");
-            load(&engine, subject.spec()).1.expect("the id is free again");
+            load(&engine, subject.spec()).end.expect("the id is free again");
         }
         // A load that was through already is one.
         Ok(_) => {
@@ -71,10 +71,10 @@ pub(super) fn cancelled(subject: &Subject) {
 pub(super) fn unload_frees(subject: &Subject) {
     let engine = (subject.start)();
     for _ in 0..3 {
-        let first = load(&engine, subject.spec()).1.expect("it fits, as nothing else is loaded");
+        let first = load(&engine, subject.spec()).end.expect("it fits, as nothing else is loaded");
         answer(&engine, of_length("a", 2)).end();
         assert_eq!(unload(&engine, ID), Ok(()));
-        let again = load(&engine, subject.spec()).1.expect("it fits again");
+        let again = load(&engine, subject.spec()).end.expect("it fits again");
         assert_eq!(first, again);
         assert_eq!(unload(&engine, ID), Ok(()));
         assert!(unload(&engine, ID).is_err(), "it was unloaded twice");

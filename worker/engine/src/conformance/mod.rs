@@ -48,7 +48,7 @@ impl Subject {
     fn loaded(&self) -> Engine {
         let engine = (self.start)();
         probe::load(&engine, self.spec())
-            .1
+            .end
             .unwrap_or_else(|error| panic!("the model does not load: {error}"));
         engine
     }

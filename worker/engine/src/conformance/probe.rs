@@ -15,11 +15,15 @@ use super::ID;
 /// Far beyond what anything takes, so that a check that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Loads, and returns the progress with how it ended.
-pub(super) fn load(
-    engine: &Engine,
-    spec: LoadSpec,
-) -> (Vec<(Phase, u64, u64)>, Result<Footprint, LoadError>) {
+/// What was heard of a load.
+pub(super) struct Heard {
+    /// Phase, what was done of it, what there was to do.
+    pub(super) progress: Vec<(Phase, u64, u64)>,
+    pub(super) end: Result<Footprint, LoadError>,
+}
+
+/// Loads, and waits for the end.
+pub(super) fn load(engine: &Engine, spec: LoadSpec) -> Heard {
     let (cancel, events) = begin_load(engine, spec);
     let heard = wait_load(&events);
     drop(cancel);
@@ -36,9 +40,7 @@ pub(super) fn begin_load(engine: &Engine, spec: LoadSpec) -> (Cancel, Receiver<L
 
 /// # Panics
 /// The load does not end, or goes on after its end.
-pub(super) fn wait_load(
-    events: &Receiver<LoadEvent>,
-) -> (Vec<(Phase, u64, u64)>, Result<Footprint, LoadError>) {
+pub(super) fn wait_load(events: &Receiver<LoadEvent>) -> Heard {
     let mut progress = Vec::new();
     let end = loop {
         match next(events).expect("a load ends with Loaded or Failed") {
@@ -48,7 +50,7 @@ pub(super) fn wait_load(
         }
     };
     assert!(next(events).is_none(), "a load goes on after its end");
-    (progress, end)
+    Heard { progress, end }
 }
 
 pub(super) fn unload(engine: &Engine, id: &str) -> Result<(), UnknownModel> {

@@ -35,8 +35,8 @@ fn a_simulated_device_is_full_when_it_says_so() {
     let subject = subject(&directory, Backend::Simulated(config));
     let engine = subject.loaded();
     let other = crate::LoadSpec { id: "other".into(), ..subject.spec() };
-    let refused = super::probe::load(&engine, other.clone()).1;
+    let refused = super::probe::load(&engine, other.clone()).end;
     assert!(matches!(refused, Err(crate::LoadError::OutOfMemory { .. })), "{refused:?}");
     super::probe::unload(&engine, super::ID).unwrap();
-    super::probe::load(&engine, other).1.unwrap();
+    super::probe::load(&engine, other).end.unwrap();
 }

@@ -225,7 +225,7 @@ fn a_fault_fails_its_step_and_nothing_else() {
     bench.step_to_the_end();
     match bench.failure(faulty) {
         Some(RequestError::Internal { message }) => {
-            assert!(message.contains("a fault of the device"), "{message}")
+            assert!(message.contains("a fault of the device"), "{message}");
         }
         other => panic!("{other:?}"),
     }
