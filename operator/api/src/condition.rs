@@ -52,7 +52,9 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a ServedModel's condition is as it is.
+    /// Why a ServedModel's condition is as it is. Beside these, Resolved and Ready
+    /// carry the word that the source (such as `SourceNotFound`) or the worker
+    /// (such as `LoadTimeout`) gave for its failure.
     ModelReason {
         /// Accepted: nothing to object to.
         Valid,
@@ -66,16 +68,10 @@ reasons! {
         Resolving,
         /// The header was read.
         HeaderRead,
-        /// The source has no such file, or refuses to give it.
-        SourceUnavailable,
         /// The source's scheme is not fetched from yet.
         SourceNotServed,
         /// The Secret is missing, or lacks the label or key.
         CredentialsUnavailable,
-        /// The file is damaged or hostile.
-        InvalidFile,
-        /// The file is fine, but of an architecture or type that is not read.
-        Unsupported,
         /// The context asked for is not within the model's own.
         ContextOutOfRange,
         /// Every replica has a device.
@@ -86,8 +82,6 @@ reasons! {
         NoCandidate,
         /// A machine must start before its memory is known.
         Measuring,
-        /// Its place was taken by a model of higher priority.
-        Evicted,
         /// Requests are answered.
         Serving,
         /// The machine starts.
@@ -96,12 +90,10 @@ reasons! {
         Fetching,
         /// The weights go to the device.
         Loading,
-        /// A load failed.
+        /// A load failed, and the worker gave no word for it.
         LoadFailed,
         /// The digest is not the one asked for.
         DigestMismatch,
-        /// The load took longer than it may.
-        LoadTimeout,
         /// A worker stopped answering.
         WorkerGone,
         /// No replicas are asked for.
@@ -183,7 +175,8 @@ pub struct Update {
     pub type_: &'static str,
     /// Whether it holds.
     pub status: Status,
-    /// One CamelCase word: a [`ModelReason`], [`WorkerReason`], or one that a worker told.
+    /// One CamelCase word: a [`ModelReason`], [`WorkerReason`], or one that a source or
+    /// a worker told.
     pub reason: String,
     /// A sentence for people.
     pub message: String,

@@ -10,6 +10,11 @@ pub const API_VERSION: &str = "hearth.dev/v1alpha1";
 /// Field manager of everything that the controller applies.
 pub const FIELD_MANAGER: &str = "hearth";
 
+/// The Lease by which controllers are elected, in the namespace of the release.
+pub const CONTROLLER_LEASE: &str = "hearth-controller";
+/// The Secret with the gateway's certificate, in the namespace of the release.
+pub const GATEWAY_SECRET: &str = "hearth-gateway-tls";
+
 /// Label on what belongs to a Worker (Pod, volume claim, Secret): its name.
 pub const LABEL_WORKER: &str = "hearth.dev/worker";
 /// Label that a Secret must carry, with the value `true`, before

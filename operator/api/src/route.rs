@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::ServedModel;
 
 impl ServedModel {
@@ -10,18 +12,59 @@ impl ServedModel {
     pub fn served_name(&self) -> &str {
         self.spec.served_name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
+
+    /// When it was made. What was never stored is younger than all that was.
+    #[must_use]
+    pub fn created(&self) -> Timestamp {
+        self.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0)
+    }
+
+    /// Whether it still asks for anything. One that is being deleted does not: its
+    /// replicas are unloaded and its served name is free at once, whoever holds the
+    /// object up.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Its claim on its served name.
+    #[must_use]
+    pub fn claim(&self) -> Claim<'_> {
+        Claim {
+            served_name: self.served_name(),
+            created: self.created(),
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            name: self.metadata.name.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
-/// The owner of each served name: the oldest model that asks for it. Of two made
-/// in the same second, the one whose namespace and name come first. A model that
-/// is being deleted still owns its name, for its replicas still answer.
-pub fn owners<'a>(models: impl IntoIterator<Item = &'a ServedModel>) -> BTreeMap<&'a str, &'a ServedModel> {
-    let mut owners = BTreeMap::new();
+/// A model's claim on a served name. Of several on the same name the least wins:
+/// the oldest model's, and of two made in the same second, that of the model
+/// whose namespace and name come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim<'a> {
+    /// What it claims.
+    pub served_name: &'a str,
+    /// When the model was made, in whole seconds.
+    pub created: Timestamp,
+    /// The model's namespace.
+    pub namespace: &'a str,
+    /// The model's own name.
+    pub name: &'a str,
+}
+
+/// The owner of each served name among `models`, by their claims.
+pub fn owners_by<'a, M>(
+    models: impl IntoIterator<Item = &'a M>,
+    claim: impl Fn(&'a M) -> Claim<'a>,
+) -> BTreeMap<&'a str, &'a M> {
+    let mut owners: BTreeMap<&str, &M> = BTreeMap::new();
     for model in models {
         owners
-            .entry(model.served_name())
-            .and_modify(|owner: &mut &ServedModel| {
-                if age(model) < age(owner) {
+            .entry(claim(model).served_name)
+            .and_modify(|owner| {
+                if claim(model) < claim(owner) {
                     *owner = model;
                 }
             })
@@ -30,16 +73,13 @@ pub fn owners<'a>(models: impl IntoIterator<Item = &'a ServedModel>) -> BTreeMap
     owners
 }
 
-/// Orders models from the oldest. Without a creation time it was never stored,
-/// and so is the youngest.
-fn age(model: &ServedModel) -> (bool, Option<jiff::Timestamp>, Option<&str>, Option<&str>) {
-    let created = model.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    (created.is_none(), created, model.metadata.namespace.as_deref(), model.metadata.name.as_deref())
+/// The owner of each served name among the `models` that are living.
+pub fn owners<'a>(models: impl IntoIterator<Item = &'a ServedModel>) -> BTreeMap<&'a str, &'a ServedModel> {
+    owners_by(models.into_iter().filter(|model| model.is_living()), ServedModel::claim)
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
@@ -73,5 +113,13 @@ mod tests {
     fn the_same_second_falls_to_the_name() {
         let models = [model("b", "x", Some("chat"), Some(5)), model("a", "y", Some("chat"), Some(5))];
         assert_eq!(owners(&models)["chat"].metadata.namespace.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn one_that_is_being_deleted_gives_its_name_up() {
+        let mut models =
+            [model("a", "old", Some("chat"), Some(1)), model("a", "young", Some("chat"), Some(9))];
+        models[0].metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(owners(&models)["chat"].metadata.name.as_deref(), Some("young"));
     }
 }

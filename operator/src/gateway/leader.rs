@@ -2,9 +2,6 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-/// The Lease that controllers are elected by, in the namespace of the release.
-pub const LEASE: &str = "hearth-controller";
-
 /// The controller that leads, and where it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
@@ -35,7 +32,7 @@ mod tests {
 
     fn lease(holder: &str, annotations: serde_json::Value) -> Lease {
         serde_json::from_value(json!({
-            "metadata": {"name": LEASE, "annotations": annotations},
+            "metadata": {"name": hearth_api::meta::CONTROLLER_LEASE, "annotations": annotations},
             "spec": {"holderIdentity": holder},
         }))
         .unwrap()

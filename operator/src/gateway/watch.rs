@@ -4,6 +4,7 @@
 use std::{convert::Infallible, fmt::Debug, pin::pin};
 
 use futures::StreamExt as _;
+use hearth_api::meta::{CONTROLLER_LEASE, GATEWAY_SECRET};
 use hearth_api::{ServedModel, Worker};
 use hearth_tls::{CA_FILE, CERTIFICATE_FILE, Credentials, CredentialsError, KEY_FILE, Live};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
@@ -22,13 +23,12 @@ use super::{
     },
 };
 
-/// The Secret with the gateway's certificate, in the namespace of the release.
-pub const SECRET: &str = "hearth-gateway-tls";
-
-/// Tells each change of ServedModels.
+/// Tells each change of ServedModels. One that is being deleted is gone: the controller
+/// unloads its replicas at once.
 pub async fn models(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
     let api = Api::<ServedModel>::all(client);
-    follow(api, watcher::Config::default(), objects::model, objects::model_key, |change| {
+    let fact = |model: &ServedModel| model.is_living().then(|| objects::model(model));
+    follow(api, watcher::Config::default(), fact, objects::model_key, |change| {
         let updates = updates.clone();
         async move { drop(updates.send(Update::Models(change)).await) }
     })
@@ -38,7 +38,8 @@ pub async fn models(client: Client, updates: mpsc::Sender<Update>) -> Infallible
 /// Tells each change of Workers.
 pub async fn workers(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
     let api = Api::<Worker>::all(client);
-    follow(api, watcher::Config::default(), objects::worker, Worker::name_any, |change| {
+    let fact = |worker: &Worker| Some(objects::worker(worker));
+    follow(api, watcher::Config::default(), fact, Worker::name_any, |change| {
         let updates = updates.clone();
         async move { drop(updates.send(Update::Workers(change)).await) }
     })
@@ -48,7 +49,7 @@ pub async fn workers(client: Client, updates: mpsc::Sender<Update>) -> Infallibl
 /// Tells who leads the controllers.
 pub async fn leader(client: Client, namespace: &str, leader: watch::Sender<Option<Leader>>) -> Infallible {
     let api = Api::<Lease>::namespaced(client, namespace);
-    one(api, leader::LEASE, |lease| {
+    one(api, CONTROLLER_LEASE, |lease| {
         let found = lease.as_ref().and_then(leader::of_lease);
         // The Lease is renewed every few seconds; who leads seldom changes.
         leader.send_if_modified(|leader| {
@@ -65,9 +66,9 @@ pub async fn leader(client: Client, namespace: &str, leader: watch::Sender<Optio
 pub async fn credentials(client: Client, namespace: &str, live: watch::Sender<Option<Live>>) -> Infallible {
     let api = Api::<Secret>::namespaced(client, namespace);
     let mut version = None;
-    one(api, SECRET, |secret| {
+    one(api, GATEWAY_SECRET, |secret| {
         let Some(secret) = secret else {
-            tracing::warn!(secret = SECRET, "the Secret with the gateway's certificate is not there");
+            tracing::warn!(secret = GATEWAY_SECRET, "the Secret with the gateway's certificate is not there");
             return;
         };
         // A watch that begins anew tells what is known already.
@@ -80,7 +81,7 @@ pub async fn credentials(client: Client, namespace: &str, live: watch::Sender<Op
                 tracing::info!(identity = %credentials.identity(), "took over the gateway's certificate");
                 put_in_force(&live, credentials);
             }
-            Err(error) => tracing::error!(secret = SECRET, %error, "the Secret cannot be used"),
+            Err(error) => tracing::error!(secret = GATEWAY_SECRET, %error, "the Secret cannot be used"),
         }
     })
     .await
@@ -101,12 +102,12 @@ fn read_credentials(secret: &Secret) -> Result<Credentials, CredentialsError> {
     Credentials::from_pem(part(CERTIFICATE_FILE), part(KEY_FILE), part(CA_FILE))
 }
 
-/// Watches all objects of a kind, for ever. A list that begins anew is told as a whole, so that
-/// nothing vanishes in between.
+/// Watches all objects of a kind, for ever. One without a `fact` is told as gone. A list that
+/// begins anew is told as a whole, so that nothing vanishes in between.
 async fn follow<K, F, Key, Sent>(
     api: Api<K>,
     config: watcher::Config,
-    fact: impl Fn(&K) -> F,
+    fact: impl Fn(&K) -> Option<F>,
     key: impl Fn(&K) -> Key,
     tell: impl Fn(Change<Key, F>) -> Sent,
 ) -> Infallible
@@ -121,9 +122,15 @@ where
     loop {
         match events.next().await {
             Some(Ok(Event::Init)) => listed.clear(),
-            Some(Ok(Event::InitApply(object))) => listed.push(fact(&object)),
+            Some(Ok(Event::InitApply(object))) => listed.extend(fact(&object)),
             Some(Ok(Event::InitDone)) => tell(Change::Replace(std::mem::take(&mut listed))).await,
-            Some(Ok(Event::Apply(object))) => tell(Change::Upsert(fact(&object))).await,
+            Some(Ok(Event::Apply(object))) => {
+                tell(match fact(&object) {
+                    Some(fact) => Change::Upsert(fact),
+                    None => Change::Remove(key(&object)),
+                })
+                .await;
+            }
             Some(Ok(Event::Delete(object))) => tell(Change::Remove(key(&object))).await,
             Some(Err(error)) => warn(&kind, &error),
             None => std::future::pending().await,

@@ -12,10 +12,10 @@ use axum::{
     response::Response,
 };
 use futures::StreamExt as _;
+use hearth_api::meta::{CONTROLLER_LEASE, GATEWAY_SECRET};
 use hearth_operator::gateway::{
-    leader::LEASE,
     routes::index::{Change, Update},
-    watch::{self, SECRET},
+    watch,
 };
 use hearth_tls::{CA_FILE, CERTIFICATE_FILE, Identity, KEY_FILE, testing::TestCa};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
@@ -139,6 +139,12 @@ async fn lists_changes_and_lists_anew() {
     let Change::Remove(key) = next().await else { panic!() };
     assert_eq!(key.to_string(), "default/b");
 
+    let mut held_up = model("a", "renamed");
+    held_up["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+    api.tell(MODELS, "MODIFIED", &held_up).await;
+    let Change::Remove(key) = next().await else { panic!() };
+    assert_eq!(key.to_string(), "default/a", "it is unloaded, although a finalizer keeps the object");
+
     api.put(MODELS, vec![model("c", "c")]);
     api.expire(MODELS).await;
     let Change::Replace(facts) = next().await else { panic!() };
@@ -152,7 +158,7 @@ async fn the_leader_is_who_the_lease_names() {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {
-                "name": LEASE, "namespace": "hearth", "resourceVersion": renewed.to_string(),
+                "name": CONTROLLER_LEASE, "namespace": "hearth", "resourceVersion": renewed.to_string(),
                 "annotations": {"hearth.dev/address": format!("{holder}:9092")},
             },
             "spec": {"holderIdentity": holder},
@@ -186,7 +192,7 @@ async fn credentials_follow_the_secret_and_outlive_a_bad_one() {
             data: Some(parts.map(|(name, text)| (name.to_owned(), ByteString(text.into()))).into()),
             ..Secret::default()
         };
-        secret.metadata.name = Some(SECRET.to_owned());
+        secret.metadata.name = Some(GATEWAY_SECRET.to_owned());
         secret.metadata.resource_version = Some(version.to_string());
         serde_json::to_value(secret).unwrap()
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hearth_api::Worker;
+use hearth_api::meta::GATEWAY_SECRET;
 use hearth_api::worker::WorkerSpec;
 use hearth_tls::Identity;
 use kube::ResourceExt;
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 use super::authority::{Certificates, CertificatesError};
 use super::hands::Hands;
 use crate::controller::build::{
-    GATEWAY_SECRET, PodPlan, child_name, labels, store_claim, tls_secret_name, worker_pod,
+    PodPlan, child_name, labels, store_claim, tls_secret_name, worker_pod,
 };
 use crate::controller::decide::{Decision, Ground, MachineDecision, PodAction};
 use crate::controller::look::{Snapshot, capacity};

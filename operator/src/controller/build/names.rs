@@ -6,9 +6,6 @@ use hearth_api::meta::{FIELD_MANAGER, LABEL_WORKER};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sha2::{Digest, Sha256};
 
-/// The name of the Secret with the gateway's certificate.
-pub const GATEWAY_SECRET: &str = "hearth-gateway-tls";
-
 const PREFIX: &str = "hearth-worker-";
 /// The longest name of a Pod, a claim or a Secret.
 const LONGEST_NAME: usize = 253;

@@ -1,15 +1,12 @@
 //! Between the Lease object and what election knows of it.
 
-use hearth_api::meta::{ANNOTATION_ADDRESS, ANNOTATION_EPOCH};
+use hearth_api::meta::{ANNOTATION_ADDRESS, ANNOTATION_EPOCH, CONTROLLER_LEASE};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 
 use super::election::{Claim, Record, Timing};
-
-/// The Lease's name, in the namespace of the release.
-pub const LEASE: &str = "hearth-controller";
 
 /// What election needs to know of a Lease.
 pub(super) fn record(lease: &Lease) -> Record {
@@ -58,7 +55,7 @@ impl Writer<'_> {
     }
 
     fn describe(&self, metadata: &mut ObjectMeta) {
-        metadata.name = Some(LEASE.to_owned());
+        metadata.name = Some(CONTROLLER_LEASE.to_owned());
         metadata.namespace = Some(self.namespace.to_owned());
         metadata.owner_references = Some(vec![self.owner.clone()]);
         let labels = metadata.labels.get_or_insert_default();

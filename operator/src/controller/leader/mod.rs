@@ -7,6 +7,7 @@ mod tests;
 
 use std::time::Instant;
 
+use hearth_api::meta::CONTROLLER_LEASE;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
@@ -18,7 +19,6 @@ use tracing::{debug, info, warn};
 
 pub use election::Timing;
 use election::{Claim, Election};
-pub use lease::LEASE;
 
 /// Who stands for election, and what the Lease tells of them.
 #[derive(Debug, Clone)]
@@ -137,7 +137,7 @@ impl Driver {
     async fn attempt(&mut self) -> Result<(), LeaseError> {
         // A leader whose last write went well knows the Lease; everyone else reads it.
         if self.lease.is_none() || self.election.leads(Instant::now()).is_none() {
-            self.lease = self.api.get_opt(LEASE).await.map_err(LeaseError::Read)?;
+            self.lease = self.api.get_opt(CONTROLLER_LEASE).await.map_err(LeaseError::Read)?;
             self.election.saw(self.lease.as_ref().map(lease::record), Instant::now());
         }
         let Some(claim) = self.election.claim(Instant::now()) else {
@@ -163,7 +163,7 @@ impl Driver {
         let params = PostParams::default();
         match claim.replaces {
             None => self.api.create(&params, &lease).await,
-            Some(_) => self.api.replace(LEASE, &params, &lease).await,
+            Some(_) => self.api.replace(CONTROLLER_LEASE, &params, &lease).await,
         }
         .map_err(LeaseError::Write)
     }
@@ -189,7 +189,9 @@ impl Driver {
         let (Some(_), Some(lease)) = (self.election.release(), &self.lease) else { return };
         let timing = self.election.timing();
         let (params, lease) = (PostParams::default(), lease::released(lease));
-        match tokio::time::timeout(timing.retry * 2, self.api.replace(LEASE, &params, &lease)).await {
+        match tokio::time::timeout(timing.retry * 2, self.api.replace(CONTROLLER_LEASE, &params, &lease))
+            .await
+        {
             Ok(Ok(_)) => info!("election: the Lease is given back"),
             Ok(Err(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "election: giving the Lease back failed");

@@ -2,6 +2,7 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hearth_api::condition::ModelReason;
 use hearth_api::meta::LABEL_CREDENTIALS;
 use hearth_source::{Digest, Quantization, Sources, Token as SourceToken, Uri};
 use k8s_openapi::api::core::v1::Secret;
@@ -11,6 +12,10 @@ use super::resolver::{Ask, Found, Headers, Refusal, Token};
 
 /// Key of the token in a Secret that `spec.source.secretRef` names.
 const TOKEN_KEY: &str = "token";
+/// The longest URL that status keeps whole, as it must: the next leader reads it there.
+const LONGEST_URL: usize = 2048;
+/// The longest revision that status keeps whole.
+const LONGEST_REVISION: usize = 256;
 
 /// Reads headers where the models' sources say.
 #[derive(Clone)]
@@ -31,7 +36,7 @@ impl SourceHeaders {
             None => None,
         };
         let uri = Uri::parse(&ask.uri, self.sources.policy().plain_http)
-            .map_err(|error| permanent("SourceNotServed", error.to_string()))?;
+            .map_err(|error| permanent(ModelReason::SourceNotServed.as_str(), error.to_string()))?;
         let wanted = match ask.quantization.as_str() {
             "Auto" => Quantization::Auto,
             name => Quantization::Named(name.to_owned()),
@@ -57,9 +62,16 @@ impl SourceHeaders {
             return Err(permanent("QuantizationNotFound", message));
         }
         let sha256 = agreed(ask.sha256, resolved.sha256, &ask.uri)?;
+        let url = resolved.location.to_string();
+        if url.len() > LONGEST_URL {
+            let message = format!("the file's URL has {} bytes, of at most {LONGEST_URL}", url.len());
+            return Err(permanent("SourceBadAnswer", message));
+        }
+        // A name of a version that cannot be kept in status names none.
+        let can_be_kept = |revision: &String| (1..=LONGEST_REVISION).contains(&revision.len());
         Ok(Found {
-            url: resolved.location.to_string(),
-            revision: Some(resolved.revision).filter(|revision| !revision.is_empty()),
+            url,
+            revision: Some(resolved.revision).filter(can_be_kept),
             sha256,
             size: resolved.size_bytes,
             architecture: model.architecture.name().to_owned(),
@@ -70,7 +82,7 @@ impl SourceHeaders {
     }
 
     async fn token(&self, namespace: &str, name: &str) -> Result<SourceToken, Refusal> {
-        const REASON: &str = "CredentialsUnavailable";
+        const REASON: &str = ModelReason::CredentialsUnavailable.as_str();
         let passing = |message| Refusal { reason: REASON, message, passes: true };
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let secret = match api.get_opt(name).await {
@@ -125,7 +137,7 @@ fn agreed(asked: Option<String>, told: Option<Digest>, uri: &str) -> Result<Opti
     match (asked, told) {
         (Some(asked), Some(told)) if asked != told => {
             let message = format!("spec.source.sha256 is {asked}, but {uri} has {told}; correct one of them");
-            Err(permanent("DigestMismatch", message))
+            Err(permanent(ModelReason::DigestMismatch.as_str(), message))
         }
         (asked, told) => Ok(asked.or(told)),
     }

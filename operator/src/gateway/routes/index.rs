@@ -1,9 +1,8 @@
 //! The synchronous index: facts in, a snapshot of routes out.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use hearth_api::route::{self, Claim};
 
 use super::{
     Replica, Route, Routes,
@@ -57,19 +56,7 @@ impl Index {
     }
 
     fn compute(&self) -> Routes {
-        let mut owners: BTreeMap<&str, &ModelFact> = BTreeMap::new();
-        for fact in self.models.rows.values() {
-            match owners.entry(&fact.served_name) {
-                Entry::Vacant(entry) => {
-                    entry.insert(fact);
-                }
-                Entry::Occupied(mut entry) => {
-                    if age_order(fact) < age_order(entry.get()) {
-                        entry.insert(fact);
-                    }
-                }
-            }
-        }
+        let owners = route::owners_by(self.models.rows.values(), claim);
         let by_name =
             owners.into_iter().map(|(name, fact)| (name.to_owned(), Arc::new(self.route(fact)))).collect();
         Routes { by_name, synced: self.models.synced && self.workers.synced }
@@ -99,9 +86,9 @@ impl Index {
     }
 }
 
-/// The oldest wins; the key breaks ties, for creation times have whole seconds.
-fn age_order(fact: &ModelFact) -> (jiff::Timestamp, &ModelKey) {
-    (fact.created, &fact.key)
+fn claim(fact: &ModelFact) -> Claim<'_> {
+    let ModelKey { namespace, name } = &fact.key;
+    Claim { served_name: &fact.served_name, created: fact.created, namespace, name }
 }
 
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use hearth_api::{
     model::{ModelState, ReplicaState, ReplicaStatus, ServedModelStatus},
     worker::WorkerState,
 };
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::facts::{Fault, ModelFact, ModelKey, Progress, ReplicaFact, Standing, WorkerFact};
@@ -17,7 +16,7 @@ pub fn model(object: &ServedModel) -> ModelFact {
     let resolved = status.resolved.clone().unwrap_or_default();
     ModelFact {
         key: model_key(object),
-        created: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+        created: object.created(),
         served_name: object.served_name().to_owned(),
         context_tokens: resolved.context.unwrap_or(0),
         quantization: resolved.quantization.unwrap_or_default(),
