@@ -63,6 +63,7 @@ fn full_model() -> ServedModel {
                 total_bytes: 20,
                 eta: Some(Duration::from_secs(3)),
             }),
+            reason: None,
             message: None,
         }],
         rejected: vec![RejectedGroup {

@@ -31,7 +31,8 @@ pub struct ServedModelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Resolved>,
 
-    /// What a replica takes on its device, in bytes, part by part.
+    /// What a replica takes on its device, in bytes, part by part: as planned, and
+    /// once it is loaded, as its engine allocated. Of several, the largest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
 
@@ -179,7 +180,7 @@ pub struct ReplicaStatus {
     /// The leader's epoch in which it was last ordered.
     #[serde(default)]
     pub epoch: u64,
-    /// The plan's generation in which it was last ordered.
+    /// The generation of its Worker's set in which it was last ordered.
     #[serde(default)]
     pub generation: u64,
     /// Pending, Fetching, Loading, Warming, Ready, Draining or Failed.
@@ -187,7 +188,12 @@ pub struct ReplicaStatus {
     /// How far the present step is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// Why it is not Ready.
+    /// Why it is not Ready: one CamelCase word, such as DigestMismatch or
+    /// WorkerGone. Absent while it goes as it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// Why it is not Ready: a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,

@@ -152,7 +152,7 @@ pub struct StoreStatus {
 pub struct Applied {
     /// Grows with each change of leader.
     pub epoch: u64,
-    /// Grows with each plan of that leader.
+    /// Grows with each change of what that leader wants of the Worker.
     pub generation: u64,
 }
 

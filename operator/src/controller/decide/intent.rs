@@ -148,6 +148,7 @@ fn status(
         generation: 0,
         state: ReplicaState::Pending,
         progress: None,
+        reason: None,
         message: None,
     }
 }

@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::bound;
+
 /// An Event that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -33,7 +35,7 @@ pub fn notes(before: &[Condition], after: &[Condition]) -> Vec<Note> {
 
 fn note(condition: &Condition) -> Note {
     let mut message = condition.message.clone();
-    message.truncate(message.floor_char_boundary(LONGEST));
+    bound::text(&mut message, LONGEST);
     Note {
         warning: condition.status == "False" && !is_on_the_way(&condition.reason),
         reason: condition.reason.clone(),

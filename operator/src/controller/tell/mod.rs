@@ -1,5 +1,6 @@
 //! Tell: what became of it, in status, Events and metrics.
 
+mod bound;
 mod events;
 mod metrics;
 mod model;

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use hearth_api::condition::{ModelReason, Status, Update, model as conditions, set_condition};
 use hearth_api::model::{
-    ModelState, RejectedGroup, ReplicaState, ReplicaStatus, Resolved, ServedModelStatus, Summary,
+    Footprint, ModelState, RejectedGroup, ReplicaState, ReplicaStatus, Resolved, ServedModelStatus, Summary,
 };
 use hearth_plan::{ModelPlan, human};
 use k8s_openapi::jiff::Timestamp;
 
-use super::replica;
+use super::{bound, replica};
 use crate::controller::decide::{ModelDecision, Verdict, replica_id};
 use crate::controller::look::{LinkState, Resolution};
 
@@ -25,9 +25,12 @@ pub fn status(
     now: Timestamp,
 ) -> ServedModelStatus {
     let mut replicas = decision.replicas.clone();
+    let mut footprint: Option<Footprint> = None;
     for told in &mut replicas {
-        let id = replica_id(&decision.uid, told.ordinal);
-        replica::tell(told, &id, links.get(&told.worker), at);
+        let (id, link) = (replica_id(&decision.uid, told.ordinal), links.get(&told.worker));
+        replica::tell(told, &id, link, at);
+        let taken = replica::taken(told, &id, link, at);
+        footprint = footprint.into_iter().chain([taken]).max_by_key(Footprint::total);
     }
     let groups = plan
         .filter(|plan| plan.missing > 0)
@@ -43,17 +46,14 @@ pub fn status(
         })
         .collect();
     let ready = replicas.iter().filter(|replica| replica.state == ReplicaState::Ready).count();
-    let view = View { decision, plan, replicas: &replicas, rejected: &rejected, ready };
+    let view = View { decision, plan, replicas: &replicas, rejected: &rejected, ready, footprint };
     let generation = decision.model.metadata.generation;
     let mut status = ServedModelStatus {
         observed_generation: generation,
         conditions: before.conditions.clone(),
         state: Some(view.state()),
         resolved: view.resolved(before.resolved.as_ref()),
-        footprint: replicas
-            .iter()
-            .map(|replica| replica.footprint)
-            .max_by_key(hearth_api::model::Footprint::total),
+        footprint,
         ready_replicas: i32::try_from(ready).unwrap_or(i32::MAX),
         selector: Some(format!("hearth.dev/model={}", decision.uid)),
         summary: Some(view.summary()),
@@ -63,6 +63,7 @@ pub fn status(
     for update in [view.accepted(), view.is_resolved(), view.placed(), view.is_ready()] {
         set_condition(&mut status.conditions, update, generation, now);
     }
+    bound::model(&mut status);
     status
 }
 
@@ -72,6 +73,7 @@ struct View<'a> {
     replicas: &'a [ReplicaStatus],
     rejected: &'a [RejectedGroup],
     ready: usize,
+    footprint: Option<Footprint>,
 }
 
 impl View<'_> {
@@ -215,8 +217,15 @@ impl View<'_> {
             Some(told) => format!("{some}{what} on {}: {told}", replica.worker),
             None => format!("{some}{what} on {}", replica.worker),
         };
+        // What the worker says of a failure is more than we know.
+        let told = |replica: &ReplicaStatus, otherwise: ModelReason, what: &str| Update {
+            type_: TYPE,
+            status: Status::False,
+            reason: replica.reason.clone().unwrap_or_else(|| otherwise.as_str().to_owned()),
+            message: message(replica, what),
+        };
         if let Some(replica) = self.any(ReplicaState::Failed) {
-            return no(ModelReason::LoadFailed, message(replica, "the load failed"));
+            return told(replica, ModelReason::LoadFailed, "the load failed");
         }
         if let Some(replica) = self.any(ReplicaState::Warming).or(self.any(ReplicaState::Loading)) {
             return no(ModelReason::Loading, message(replica, "the weights go to the device"));
@@ -225,7 +234,7 @@ impl View<'_> {
             return no(ModelReason::Fetching, message(replica, "the file is on the way"));
         }
         match self.any(ReplicaState::Pending).or(self.any(ReplicaState::Draining)) {
-            Some(replica) => no(ModelReason::WorkerStarting, message(replica, "it is to be loaded")),
+            Some(replica) => told(replica, ModelReason::WorkerStarting, "it is to be loaded"),
             None => no(ModelReason::Waiting, "it has no device yet; see the condition Placed".to_owned()),
         }
     }
@@ -263,12 +272,11 @@ impl View<'_> {
     }
 
     fn summary(&self) -> Summary {
-        let largest = self.replicas.iter().map(|replica| replica.footprint.total()).max();
         Summary {
             model: short_name(&self.decision.model.spec.source.uri),
             replicas: format!("{}/{}", self.ready, self.wanted()),
             worker: self.workers(),
-            memory: largest.map(human).unwrap_or_default(),
+            memory: self.footprint.map(|footprint| human(footprint.total())).unwrap_or_default(),
         }
     }
 }
@@ -279,9 +287,7 @@ fn short_name(uri: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or(path);
     let path = path.split('@').next().unwrap_or(path);
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
-    let mut name = name.strip_suffix(".gguf").unwrap_or(name).to_owned();
-    name.truncate(name.floor_char_boundary(128));
-    name
+    name.strip_suffix(".gguf").unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]

@@ -13,9 +13,12 @@ pub(super) fn progress(done: u64, total: u64) -> (u32, u64) {
     (percent, u64::try_from(total * u128::from(percent) / 100).unwrap_or(u64::MAX))
 }
 
+/// Beyond this, a guess says nothing but "long".
+const LONGEST_ETA: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Seconds in steps that grow with the span.
 pub(super) fn eta(eta: Duration) -> ApiDuration {
-    let seconds = eta.as_secs();
+    let seconds = eta.min(LONGEST_ETA).as_secs();
     let step = match seconds {
         0..60 => 5,
         60..600 => 30,
@@ -54,6 +57,7 @@ mod tests {
         assert_eq!(progress(u64::MAX, u64::MAX), (100, u64::MAX));
         assert_eq!(eta(Duration::from_secs(61)).as_secs(), 90);
         assert_eq!(eta(Duration::from_secs(3)).as_secs(), 5);
+        assert_eq!(eta(Duration::MAX).to_string(), "720h");
         let whole = 24 << 30;
         assert_eq!(free((10 << 30) + 5 * MIB, whole), 10 << 30);
         assert_eq!(used((10 << 30) + 5 * MIB, whole), (10 << 30) + 512 * MIB);

@@ -9,7 +9,7 @@ use hearth_plan::human;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::round;
+use super::{bound, round};
 use crate::controller::build::GRPC_PORT;
 use crate::controller::decide::{MachineDecision, PodAction, from_wire};
 use crate::controller::look::{Offer, PodPhase};
@@ -64,6 +64,7 @@ pub fn status(
     for update in [view.reachable(), view.healthy(), view.open()] {
         set_condition(&mut status.conditions, update, generation, now);
     }
+    bound::worker(&mut status);
     status
 }
 
@@ -113,6 +114,10 @@ impl View<'_> {
                 Some(link) if link.last.is_some() => {
                     let why = link.error.as_deref().unwrap_or("it does not answer");
                     no(WorkerReason::NoAnswer, why.to_owned())
+                }
+                // As an earlier leader met it, until our own link had time to come up.
+                Some(_) if self.decision.state == Seen::Ready => {
+                    Update::new(TYPE, true, WorkerReason::Answering, "its process answers".to_owned())
                 }
                 _ => no(WorkerReason::Starting, "its process starts".to_owned()),
             },
@@ -192,10 +197,9 @@ fn summary(devices: &[DeviceStatus]) -> WorkerSummary {
     };
     let sum = |of: fn(&DeviceStatus) -> u64| match devices {
         [] => String::new(),
-        devices => human(devices.iter().map(of).sum()),
+        devices => human(devices.iter().map(of).fold(0, u64::saturating_add)),
     };
-    let mut device = products.iter().map(product).collect::<Vec<_>>().join(", ");
-    device.truncate(device.floor_char_boundary(256));
+    let device = products.iter().map(product).collect::<Vec<_>>().join(", ");
     WorkerSummary { device, memory: sum(|device| device.total), free: sum(|device| device.free) }
 }
 
