@@ -104,7 +104,7 @@ impl Certificates {
     }
 
     /// The Secret with a process's certificate, if the one that is there is due,
-    /// missing, or of another authority.
+    /// missing, of another authority, or another's than `owner`'s.
     ///
     /// # Errors
     /// When no key can be made.
@@ -123,7 +123,9 @@ impl Certificates {
             data.get(LEAF_CA).is_some_and(|ca| ca.0 == self.authority.trust_pem().into_bytes())
         };
         let is_fresh = data.filter(|data| trusts(data)).and_then(life).is_some_and(|life| !life.is_due(now));
-        if is_fresh {
+        let owners = there.and_then(|secret| secret.metadata.owner_references.as_deref());
+        let is_owned = owners.unwrap_or_default().iter().any(|other| other.uid == owner.uid);
+        if is_fresh && is_owned {
             return Ok(None);
         }
         let issued = self.authority.issue(identity, now, LEAF_VALIDITY)?;
@@ -149,13 +151,21 @@ fn own(authority: &Authority) -> Result<(Credentials, Life), CertificatesError> 
 }
 
 #[cfg(test)]
+impl Certificates {
+    /// Of an authority that lies nowhere.
+    pub(super) fn invented() -> Self {
+        let (authority, _) = Authority::generate(SystemTime::now()).unwrap();
+        let (credentials, life) = own(&authority).unwrap();
+        Self { authority, live: Live::new(credentials), life }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn certificates() -> Certificates {
-        let (authority, _) = Authority::generate(SystemTime::now()).unwrap();
-        let (credentials, life) = own(&authority).unwrap();
-        Certificates { authority, live: Live::new(credentials), life }
+        Certificates::invented()
     }
 
     #[test]
@@ -169,10 +179,13 @@ mod tests {
         assert!(expiry(&fresh).unwrap() > Timestamp::now());
         assert!(leaf(&certificates, Some(&fresh)).is_none(), "fresh");
         assert!(leaf(&another, Some(&fresh)).is_some(), "of another authority");
+        let mut left = fresh.clone();
+        left.metadata.owner_references.as_mut().unwrap()[0].uid = "of an earlier Worker".to_owned();
+        assert!(leaf(&certificates, Some(&left)).is_some(), "it goes with another owner");
         let long_ago = SystemTime::now() - LEAF_VALIDITY;
         let issued = certificates.authority.issue(&Identity::Gateway, long_ago, LEAF_VALIDITY).unwrap();
         let data = leaf_secret_data(&certificates.authority, &issued);
-        let due = Secret { data: Some(data), ..Secret::default() };
+        let due = Secret { data: Some(data), ..fresh };
         assert!(leaf(&certificates, Some(&due)).is_some(), "due");
     }
 }

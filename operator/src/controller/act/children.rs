@@ -1,11 +1,12 @@
 //! Carries a decision out: Workers, Pods, claims and Secrets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_api::Worker;
 use hearth_api::meta::GATEWAY_SECRET;
 use hearth_api::worker::WorkerSpec;
 use hearth_tls::Identity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use tracing::{info, warn};
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::authority::{Certificates, CertificatesError};
 use super::hands::Hands;
 use crate::controller::build::{
-    PodPlan, child_name, labels, store_claim, tls_secret_name, worker_pod,
+    PodPlan, child_name, is_leftover, labels, owner_of_children, store_claim, tls_secret_name, worker_pod,
 };
 use crate::controller::decide::{Decision, Ground, MachineDecision, PodAction};
 use crate::controller::look::{Snapshot, capacity};
@@ -53,8 +54,13 @@ pub async fn act(
 ) -> Vec<ActError> {
     let mut errors = Vec::new();
     // First, for without it the gateway answers nobody.
-    let gateway =
-        certify(Identity::Gateway, GATEWAY_SECRET, None, snapshot, ground, certificates, hands).await;
+    let leaf = Leaf {
+        identity: Identity::Gateway,
+        secret: GATEWAY_SECRET,
+        labels: BTreeMap::new(),
+        owner: &ground.owners.namespaced,
+    };
+    let gateway = certify(leaf, snapshot, ground, certificates, hands).await;
     errors.extend(gateway.err());
     for worker in missing_workers(snapshot, ground) {
         info!(worker = worker.name_any(), "a node that can serve: its Worker is made");
@@ -109,13 +115,20 @@ async fn act_on(
     hands: &Hands,
 ) -> Result<(), ActError> {
     let name = decision.name;
-    let spec = &decision.machine.worker.spec;
+    let worker = decision.machine.worker;
+    let spec = &worker.spec;
+    let Some(owner) = owner_of_children(worker) else { return Ok(()) };
     let starts = matches!(decision.action, PodAction::Create(_));
     if decision.machine.pod.is_some() || starts {
         match Identity::worker(name) {
             Ok(identity) => {
-                let secret = tls_secret_name(name);
-                certify(identity, &secret, Some(name), snapshot, ground, certificates, hands).await?;
+                let leaf = Leaf {
+                    identity,
+                    secret: &tls_secret_name(name),
+                    labels: labels(&ground.config.instance, name),
+                    owner: &owner,
+                };
+                certify(leaf, snapshot, ground, certificates, hands).await?;
             }
             Err(error) => warn!(worker = name, %error, "no certificate: the name cannot be in one"),
         }
@@ -130,11 +143,21 @@ async fn act_on(
                 .await
                 .map_err(|error| ActError::Delete(name.to_owned(), error))
         }
+        // What is made for a Worker that is being deleted would go at once.
+        PodAction::Create(_) if worker.metadata.deletion_timestamp.is_some() => Ok(()),
         PodAction::Create(holds) => {
-            if !snapshot.claims.contains(&child_name(name)) {
-                let owner = &ground.owners.namespaced;
-                let claim = store_claim(&ground.config.instance, &ground.namespace, name, &spec.store, owner);
-                hands.create(&claim).await.map_err(|error| ActError::Claim(name.to_owned(), error))?;
+            match snapshot.claims.get(&child_name(name)) {
+                // A Pod that mounts it would hold it up. Its end begins another round.
+                Some(claim) if is_leftover(&claim.metadata, &owner) => {
+                    info!(worker = name, "the store of an earlier Worker of this name is still going");
+                    return Ok(());
+                }
+                Some(_) => {}
+                None => {
+                    let instance = &ground.config.instance;
+                    let claim = store_claim(instance, &ground.namespace, name, &spec.store, &owner);
+                    hands.create(&claim).await.map_err(|error| ActError::Claim(name.to_owned(), error))?;
+                }
             }
             let plan = PodPlan {
                 worker: name,
@@ -143,7 +166,7 @@ async fn act_on(
                 holds,
                 runtime_class: decision.runtime_class.as_deref(),
                 reserve_bytes: spec.reserve.bytes(),
-                owner: &ground.owners.namespaced,
+                owner: &owner,
             };
             info!(worker = name, ?holds, "the worker Pod is made");
             let pod = worker_pod(&plan, &ground.config);
@@ -152,19 +175,24 @@ async fn act_on(
     }
 }
 
+/// A certificate that shall lie in a Secret.
+struct Leaf<'a> {
+    identity: Identity,
+    secret: &'a str,
+    labels: BTreeMap<String, String>,
+    owner: &'a OwnerReference,
+}
+
 /// Stores a certificate if the one that is there is missing or due.
 async fn certify(
-    identity: Identity,
-    secret: &str,
-    worker: Option<&str>,
+    leaf: Leaf<'_>,
     snapshot: &Snapshot,
     ground: &Ground,
     certificates: &Certificates,
     hands: &Hands,
 ) -> Result<(), ActError> {
-    let labels = worker.map(|worker| labels(&ground.config.instance, worker)).unwrap_or_default();
+    let Leaf { identity, secret, labels, owner } = leaf;
     let there = snapshot.secrets.get(secret).map(AsRef::as_ref);
-    let owner = &ground.owners.namespaced;
     let made = certificates
         .leaf(&identity, there, &ground.namespace, secret, labels, owner)
         .map_err(|error| ActError::Sign(identity.to_string(), error))?;
@@ -176,3 +204,6 @@ async fn certify(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

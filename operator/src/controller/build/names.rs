@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use hearth_api::Worker;
 use hearth_api::meta::{FIELD_MANAGER, LABEL_WORKER};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 const PREFIX: &str = "hearth-worker-";
@@ -13,13 +16,31 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 const TLS_SUFFIX: &str = "-tls";
 
-/// The objects by whose deletion everything else goes.
+/// The objects by whose deletion everything else goes. A Worker in turn owns
+/// what is made for it: see [`owner_of_children`].
 #[derive(Debug, Clone)]
 pub struct Owners {
-    /// Of what lies in the release's namespace: the controller's Deployment.
+    /// Of what lies in the release's namespace and belongs to no Worker: the
+    /// controller's Deployment.
     pub namespaced: OwnerReference,
-    /// Of what lies in none: the chart's ClusterRole.
+    /// Of Workers, which lie in no namespace: the chart's ClusterRole.
     pub cluster: OwnerReference,
+}
+
+/// The Worker as the owner of its Pod, its store's claim and its Secret: with it
+/// they go, and its GPUs are free. `None` if it was never stored.
+///
+/// It is their controller too, so that draining the node takes the Pod for one
+/// that is made again elsewhere or later.
+pub fn owner_of_children(worker: &Worker) -> Option<OwnerReference> {
+    worker.controller_owner_ref(&())
+}
+
+/// Whether a child still belongs to an earlier Worker of the same name, or is
+/// about to go: then it is no child of `owner`, and its name is not free yet.
+pub fn is_leftover(child: &ObjectMeta, owner: &OwnerReference) -> bool {
+    let is_another = |other: &OwnerReference| other.kind == owner.kind && other.uid != owner.uid;
+    child.deletion_timestamp.is_some() || child.owner_references.iter().flatten().any(is_another)
 }
 
 /// The name of a Worker's Pod and of its store's claim.
@@ -68,7 +89,31 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn a_child_of_an_earlier_worker_of_the_name_is_a_leftover() {
+        let worker = |uid: Option<&str>| {
+            let mut worker = Worker::new("box", hearth_api::WorkerSpec::pod("box"));
+            worker.metadata.uid = uid.map(str::to_owned);
+            owner_of_children(&worker)
+        };
+        assert!(worker(None).is_none());
+        let (old, new) = (worker(Some("1")).unwrap(), worker(Some("2")).unwrap());
+        assert_eq!((new.kind.as_str(), new.controller), ("Worker", Some(true)));
+        let child = |owner: &OwnerReference| ObjectMeta {
+            owner_references: Some(vec![owner.clone()]),
+            ..ObjectMeta::default()
+        };
+        assert!(is_leftover(&child(&old), &new));
+        assert!(!is_leftover(&child(&new), &new));
+        assert!(!is_leftover(&ObjectMeta::default(), &new), "one that a person made");
+        let going = ObjectMeta { deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)), ..child(&new) };
+        assert!(is_leftover(&going, &new));
+    }
 
     #[test]
     fn names_fit_and_stay_distinct() {

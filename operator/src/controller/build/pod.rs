@@ -48,7 +48,7 @@ pub struct PodPlan<'a> {
     pub runtime_class: Option<&'a str>,
     /// Bytes a device that are left to others.
     pub reserve_bytes: u64,
-    /// What the Pod is removed with.
+    /// What the Pod is removed with: its Worker.
     pub owner: &'a OwnerReference,
 }
 

@@ -49,7 +49,7 @@ impl World {
             workers: BTreeMap::from([("box".to_owned(), Arc::new(worker))]),
             nodes: BTreeMap::new(),
             pods: Vec::new(),
-            claims: BTreeSet::new(),
+            claims: BTreeMap::new(),
             secrets: BTreeMap::new(),
             runtime_classes: BTreeSet::from(["nvidia".to_owned()]),
             links: BTreeMap::new(),

@@ -66,6 +66,9 @@ pub(super) fn staff(q: &Question<'_>, failures: &mut Failures, at: Instant, now:
     if let Some(why) = parked(q.action) {
         return delete(why);
     }
+    if let (Offer::Nothing(why), false) = (q.offer, q.placed) {
+        return delete(format!("{why}, and it holds nothing"));
+    }
     match &pod.phase {
         PodPhase::Ending => PodAction::Leave,
         PodPhase::Over { message } => {
@@ -305,6 +308,14 @@ mod tests {
         assert!(is_delete(&decide(&unnamed)));
         let named = Question { sick_known: true, ..unnamed };
         assert_eq!(decide(&named), PodAction::Leave);
+    }
+
+    #[test]
+    fn a_node_that_serves_no_more_loses_its_pod_once_its_models_are_gone() {
+        let (pod, offer) = (running(), Offer::Nothing("the node box offers no nvidia.com/gpu".to_owned()));
+        let holding = Question { placed: true, action: &WorkerAction::Keep, ..question(Some(&pod), &offer) };
+        assert_eq!(decide(&holding), PodAction::Leave);
+        assert!(is_delete(&decide(&Question { placed: false, ..holding })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hearth_api::{ServedModel, Worker};
-use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
@@ -24,8 +24,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<String, Arc<Node>>,
     /// Pods of the whole cluster.
     pub pods: Vec<Arc<Pod>>,
-    /// Names of the claims that we made.
-    pub claims: BTreeSet<String>,
+    /// Claims that we made, by name.
+    pub claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     /// Secrets that we made, by name.
     pub secrets: BTreeMap<String, Arc<Secret>>,
     /// Names of the RuntimeClasses.
@@ -55,7 +55,7 @@ impl Snapshot {
             workers: by_name(&caches.workers),
             nodes: by_name(&caches.nodes),
             pods,
-            claims: caches.claims.state().iter().map(|claim| claim.name_any()).collect(),
+            claims: by_name(&caches.claims),
             secrets: by_name(&caches.secrets),
             runtime_classes: caches.runtime_classes.state().iter().map(|class| class.name_any()).collect(),
             links: links.states(),
