@@ -187,7 +187,6 @@ pub fn decide<'a>(
             stored,
             idle,
             &memory.failures,
-            &ground.config,
             at,
         ));
         again = earlier(again, machine.link.and_then(|link| observe::next_change(link, at)));

@@ -13,13 +13,14 @@ use hearth_proto::worker::v1 as wire;
 use kube::ResourceExt;
 
 use super::failures::Failures;
-use crate::controller::config::Config;
 use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase};
 
 /// A worker that does not answer for this long is gone: its models go elsewhere.
 pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
 /// A worker that started and was never reached counts as starting for this long.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
+/// How the engines of this version keep weights.
+const WEIGHTS: WeightStorage = WeightStorage::F32;
 
 /// What the planner is told of a machine.
 pub(super) fn worker(
@@ -28,7 +29,6 @@ pub(super) fn worker(
     stored: BTreeSet<String>,
     idle_for: Duration,
     failures: &Failures,
-    config: &Config,
     at: Instant,
 ) -> Worker {
     let spec = &machine.worker.spec;
@@ -51,7 +51,7 @@ pub(super) fn worker(
             Some(names) => Namespaces::Only(names.iter().cloned().collect()),
         },
         labels: machine.worker.labels().clone(),
-        devices: devices(machine, state, config),
+        devices: devices(machine, state),
         gpus: claim,
         trouble: trouble(name, machine, state, failures, at),
         store_free: store_free(machine),
@@ -110,7 +110,7 @@ fn claim(offer: &GpuOffer) -> GpuClaim {
     }
 }
 
-fn devices(machine: &Machine<'_>, state: WorkerState, config: &Config) -> Devices {
+fn devices(machine: &Machine<'_>, state: WorkerState) -> Devices {
     let spec = &machine.worker.spec;
     let reserve = spec.reserve.bytes();
     let told =
@@ -148,16 +148,11 @@ fn devices(machine: &Machine<'_>, state: WorkerState, config: &Config) -> Device
             reserve,
             failed: by_itself.or(by_kubelet),
             bandwidth: None,
-            storage: storage(config),
+            storage: WEIGHTS,
             overhead: *Overheads::DEFAULT.of(kind),
         }
     };
     Devices::Known(known.into_iter().map(device).collect())
-}
-
-/// How the engines of this version keep weights.
-pub(super) fn storage(_: &Config) -> WeightStorage {
-    WeightStorage::F32
 }
 
 /// A device as the API spells it.
