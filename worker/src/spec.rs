@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Fence {
     /// Grows with each change of leader.
     pub epoch: u64,
-    /// Grows with each plan of that leader.
+    /// Grows with each change of the set that this leader wants of this worker.
     pub generation: u64,
 }
 
