@@ -8,7 +8,9 @@ start=$(now_ms)
 "$ROOT/deploy/dev-cluster/setup.sh"
 "$ROOT/deploy/dev-cluster/models.sh"
 export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
+# Both folders before the first build: it may make every source file new.
 "$ROOT/deploy/cargo-target.sh"
+CARGO_TARGET_DIR=$HEARTH_CACHE/target-features "$ROOT/deploy/cargo-target.sh"
 
 step "Format" cargo fmt --all --check
 step "Absences" tests/absences.sh
