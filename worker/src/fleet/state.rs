@@ -28,7 +28,7 @@ pub struct State {
 pub struct Instance {
     /// What it is to be.
     pub spec: ReplicaSpec,
-    /// The intent that it was begun for.
+    /// The newest intent that it satisfies.
     pub fence: Fence,
     /// Whether the set in force names it.
     pub wanted: bool,

@@ -11,7 +11,7 @@ use super::expire::RETRY_AFTER_TIMEOUT;
 use super::progress::Progress;
 use super::state::{EngineState, Instance, Stage, State};
 use crate::intent::Intent;
-use crate::spec::{Failure, ReplicaSpec};
+use crate::spec::{Failure, Fence, ReplicaSpec};
 
 /// How long a replica that is no longer wanted may finish what it began.
 pub const DRAIN_AT_MOST: Duration = Duration::from_secs(30);
@@ -106,7 +106,7 @@ impl State {
         for id in present {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             match new.iter().position(|spec| instance.spec.same_load(spec)) {
-                Some(at) => instance.update(new.swap_remove(at)),
+                Some(at) => instance.update(new.swap_remove(at), intent.fence),
                 None => self.retire(id, now, effects),
             }
         }
@@ -251,8 +251,10 @@ impl Instance {
         self.failure = Some(failure);
     }
 
-    /// Takes a spec of the same load.
-    fn update(&mut self, spec: ReplicaSpec) {
+    /// Takes a spec of the same load, and speaks for its order from now on: whoever
+    /// gave it waits for word of it.
+    fn update(&mut self, spec: ReplicaSpec, fence: Fence) {
+        self.fence = fence;
         let fresh_token = spec.file.bearer_token != self.spec.file.bearer_token;
         self.spec = spec;
         // A failure for want of a valid token is worth another try at once.

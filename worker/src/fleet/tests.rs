@@ -123,6 +123,17 @@ fn the_same_set_again_changes_nothing() {
 }
 
 #[test]
+fn what_runs_speaks_for_the_newest_order_that_it_satisfies() {
+    let (mut bench, id) = Bench::ready("a");
+    let mut elsewhere = spec("a");
+    elsewhere.file.revision = "2".into();
+    assert_eq!(bench.apply(vec![elsewhere]), [], "a source that renames its version renames no bytes");
+    assert_eq!(bench.state.instances[&id].fence, Fence { epoch: 1, generation: 2 });
+    bench.apply(vec![]);
+    assert_eq!(bench.state.instances[&id].fence, Fence { epoch: 1, generation: 2 });
+}
+
+#[test]
 fn a_removed_replica_drains_before_it_is_unloaded() {
     let (mut bench, id) = Bench::ready("a");
     assert_eq!(bench.apply(vec![]), [Effect::Drain(id)]);
