@@ -79,10 +79,31 @@ pub(crate) fn candidates<'a>(model: &Model, workers: &[&'a Worker], slots: &[Slo
             }
         }
     }
+    found.avoid(model, slots);
     found
 }
 
 impl Candidates<'_> {
+    /// Leaves out the devices where the file can't be loaded, as long as there are
+    /// others. What can't be loaded anywhere stays where that is seen.
+    fn avoid(&mut self, model: &Model, slots: &[Slot<'_>]) {
+        let setback = |at: usize| {
+            let slot = &slots[at];
+            model.setbacks.iter().find(|s| s.worker == slot.worker.name && s.device == slot.device.uuid)
+        };
+        if self.unmeasured.is_empty() && self.options.iter().all(|option| setback(option.slot).is_some()) {
+            return;
+        }
+        for (at, slot) in slots.iter().enumerate().filter(|(at, _)| self.stays.contains(at)) {
+            if let Some(setback) = setback(at) {
+                let reason = Reason::LoadFailed { message: setback.message.clone() };
+                self.refused.push(Rejection { candidate: Candidate::slot(slot), reason });
+            }
+        }
+        self.stays.retain(|at| setback(*at).is_none());
+        self.options.retain(|option| setback(option.slot).is_none());
+    }
+
     fn refuse(&mut self, slot: &Slot<'_>, reason: Reason) {
         self.refused.push(Rejection { candidate: Candidate::slot(slot), reason });
     }

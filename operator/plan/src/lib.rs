@@ -63,7 +63,7 @@ pub use decision::{
 };
 pub use observed::{
     Context, Device, Devices, GpuClaim, Model, ModelFile, ModelKey, Namespaces, Observed, Placement, Release,
-    Replica, Resolution, Trouble, Worker, WorkerKind, WorkerState,
+    Replica, Resolution, Setback, Trouble, Worker, WorkerKind, WorkerState,
 };
 pub use planner::plan;
 pub use rejection::{Candidate, Group, Held, Reason, Rejection, group};

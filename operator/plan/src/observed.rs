@@ -216,6 +216,20 @@ pub struct Model {
     pub placement: Placement,
     /// The replicas that were last ordered.
     pub current: Vec<Replica>,
+    /// Where its file could not be loaded, and never will.
+    pub setbacks: Vec<Setback>,
+}
+
+/// A device where a model's file could not be loaded, though its source gave it:
+/// trying again there can't help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setback {
+    /// The Worker.
+    pub worker: String,
+    /// UUID of the device.
+    pub device: String,
+    /// What the Worker told.
+    pub message: String,
 }
 
 /// What is known of a model's file.
@@ -230,7 +244,7 @@ pub enum Resolution {
 /// A file whose header was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelFile {
-    /// What tells it from every other file: location and revision, or digest.
+    /// What tells it from every other file: its digest, or where it lies.
     pub id: String,
     /// Its size in bytes.
     pub bytes: u64,

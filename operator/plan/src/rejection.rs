@@ -103,6 +103,11 @@ pub enum Reason {
         /// Bytes left.
         free: u64,
     },
+    /// The model's file can't be loaded there, and is tried elsewhere.
+    LoadFailed {
+        /// What was told.
+        message: String,
+    },
     /// The device does not work.
     DeviceFailed {
         /// What is wrong.
@@ -179,18 +184,19 @@ impl Reason {
             Self::NotMeasured => (3, "NotMeasured"),
             Self::AwaitsMeasurement { .. } => (4, "AwaitsMeasurement"),
             Self::StoreFull { .. } => (5, "StoreFull"),
-            Self::DeviceFailed { .. } => (6, "DeviceFailed"),
-            Self::WorkerGone => (7, "WorkerGone"),
-            Self::WorkerDraining => (8, "WorkerDraining"),
-            Self::WorkerClosed => (9, "WorkerClosed"),
-            Self::NoDevice => (10, "NoDevice"),
-            Self::DeviceExcluded { .. } => (11, "DeviceExcluded"),
-            Self::SelectorMismatch { .. } => (12, "SelectorMismatch"),
-            Self::JoinedDenied => (13, "JoinedDenied"),
-            Self::NamespaceNotAllowed { .. } => (14, "NamespaceNotAllowed"),
-            Self::Unresolved { .. } => (15, "Unresolved"),
-            Self::HasReplica => (16, "HasReplica"),
-            Self::NotNeeded { .. } => (17, "NotNeeded"),
+            Self::LoadFailed { .. } => (6, "LoadFailed"),
+            Self::DeviceFailed { .. } => (7, "DeviceFailed"),
+            Self::WorkerGone => (8, "WorkerGone"),
+            Self::WorkerDraining => (9, "WorkerDraining"),
+            Self::WorkerClosed => (10, "WorkerClosed"),
+            Self::NoDevice => (11, "NoDevice"),
+            Self::DeviceExcluded { .. } => (12, "DeviceExcluded"),
+            Self::SelectorMismatch { .. } => (13, "SelectorMismatch"),
+            Self::JoinedDenied => (14, "JoinedDenied"),
+            Self::NamespaceNotAllowed { .. } => (15, "NamespaceNotAllowed"),
+            Self::Unresolved { .. } => (16, "Unresolved"),
+            Self::HasReplica => (17, "HasReplica"),
+            Self::NotNeeded { .. } => (18, "NotNeeded"),
         }
     }
 
@@ -280,6 +286,9 @@ impl fmt::Display for Rejection {
                     gib(*needs),
                     gib(*free)
                 )
+            }
+            Reason::LoadFailed { message } => {
+                write!(f, "{worker}: the file can't be loaded on {device}: {message}")
             }
             Reason::DeviceFailed { message } => write!(f, "{worker}: {device} does not work: {message}"),
             Reason::WorkerGone => write!(f, "{worker} does not answer"),

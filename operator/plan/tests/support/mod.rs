@@ -148,6 +148,7 @@ pub fn model(name: &str, dims: Dims) -> Model {
         sequences: 1,
         kv_type: KvType::F16,
         placement: Placement::default(),
+        setbacks: Vec::new(),
         current: Vec::new(),
     }
 }
