@@ -1,19 +1,27 @@
 //! Reads the headers of the models' files, in the background.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hearth_model::Dims;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::controller::trigger::Trigger;
 
-/// Headers that are read at the same time.
+/// Headers of one namespace that are read at the same time. Each namespace has
+/// its own, so that nobody's slow source keeps others waiting.
 const AT_ONCE: usize = 4;
+/// A header is a few MiB at the most: a source that takes longer to give it does
+/// not want to.
+const READS_WITHIN: Duration = Duration::from_secs(60);
+/// A credential is read anew this often, for it may have been replaced,
+const REFRESH: Duration = Duration::from_secs(10 * 60);
+/// and at once when a worker was refused with it, but no more often than this.
+const DOUBTS_APART: Duration = Duration::from_secs(15);
 /// The first wait after a failure that may pass; it doubles with each further one.
 pub const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait, also after a failure that does not pass by itself: someone
@@ -97,7 +105,8 @@ pub trait Headers: Send + Sync + 'static {
 /// Reads headers in the background and remembers what it read.
 pub struct Resolver {
     headers: Arc<dyn Headers>,
-    permits: Arc<Semaphore>,
+    /// By namespace.
+    permits: BTreeMap<String, Arc<Semaphore>>,
     trigger: Trigger,
     first_wait: Duration,
     entries: BTreeMap<String, Entry>,
@@ -106,7 +115,9 @@ pub struct Resolver {
 struct Entry {
     ask: Ask,
     resolution: Arc<Mutex<Resolution>>,
-    /// Reads, waits, reads again; ends when the header is known.
+    doubt: Arc<Notify>,
+    /// Reads, waits, reads again; ends when the header is known and no credential
+    /// is needed for it.
     _task: AbortOnDropHandle<()>,
 }
 
@@ -114,8 +125,7 @@ impl Resolver {
     /// Reads through `headers`, and pulls `trigger` after each reading. After a
     /// failure that may pass it waits for `first_wait` before it tries again, then longer.
     pub fn new(headers: Arc<dyn Headers>, trigger: Trigger, first_wait: Duration) -> Self {
-        let permits = Arc::new(Semaphore::new(AT_ONCE));
-        Self { headers, permits, trigger, first_wait, entries: BTreeMap::new() }
+        Self { headers, permits: BTreeMap::new(), trigger, first_wait, entries: BTreeMap::new() }
     }
 
     /// Sees to it that these questions, by the models' UIDs, are answered, and
@@ -129,6 +139,16 @@ impl Resolver {
                 self.entries.insert(uid, entry);
             }
         }
+        let entries = &self.entries;
+        self.permits.retain(|namespace, _| entries.values().any(|entry| entry.ask.namespace == *namespace));
+    }
+
+    /// A worker was refused with the credential that was found for a model: it is
+    /// read anew soon. Nothing happens for a model without one.
+    pub fn doubt(&self, uid: &str) {
+        if let Some(entry) = self.entries.get(uid) {
+            entry.doubt.notify_one();
+        }
     }
 
     /// What is known of a model's file.
@@ -137,49 +157,108 @@ impl Resolver {
         self.entries.get(uid).map_or(Resolution::Reading, lock)
     }
 
-    fn begin(&self, ask: Ask, pinned: Option<String>) -> Entry {
-        let resolution = Arc::new(Mutex::new(Resolution::Reading));
-        let task = {
-            let (headers, permits, trigger) =
-                (self.headers.clone(), self.permits.clone(), self.trigger.clone());
-            let (ask, resolution) = (ask.clone(), resolution.clone());
-            let mut wait = self.first_wait;
-            async move {
-                loop {
-                    let outcome = {
-                        // The semaphore is never closed.
-                        let _permit = permits.acquire().await;
-                        headers.read(ask.clone(), pinned.clone()).await
-                    };
-                    let (next, known) = match outcome {
-                        Ok(found) => {
-                            info!(
-                                uri = ask.uri,
-                                url = found.url,
-                                revision = found.revision,
-                                "the header is read"
-                            );
-                            (Resolution::Known(Arc::new(found)), true)
-                        }
-                        Err(refusal) => {
-                            warn!(uri = ask.uri, reason = refusal.reason, "{}", refusal.message);
-                            if !refusal.passes {
-                                wait = LONGEST_WAIT;
-                            }
-                            (Resolution::Refused(refusal), false)
-                        }
-                    };
-                    *resolution.lock().unwrap_or_else(PoisonError::into_inner) = next;
-                    trigger.pull();
-                    if known {
-                        return;
+    fn begin(&mut self, ask: Ask, pinned: Option<String>) -> Entry {
+        let permits = self.permits.entry(ask.namespace.clone());
+        let reading = Reading {
+            headers: self.headers.clone(),
+            permits: permits.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone(),
+            trigger: self.trigger.clone(),
+            ask: ask.clone(),
+            pinned,
+            resolution: Arc::new(Mutex::new(Resolution::Reading)),
+            doubt: Arc::new(Notify::new()),
+        };
+        let (resolution, doubt) = (reading.resolution.clone(), reading.doubt.clone());
+        let task = AbortOnDropHandle::new(tokio::spawn(reading.run(self.first_wait)));
+        Entry { ask, resolution, doubt, _task: task }
+    }
+}
+
+/// The reading of one model's header.
+struct Reading {
+    headers: Arc<dyn Headers>,
+    permits: Arc<Semaphore>,
+    trigger: Trigger,
+    ask: Ask,
+    pinned: Option<String>,
+    resolution: Arc<Mutex<Resolution>>,
+    doubt: Arc<Notify>,
+}
+
+impl Reading {
+    async fn run(self, first_wait: Duration) {
+        let mut wait = first_wait;
+        loop {
+            match self.read().await {
+                Ok(found) => {
+                    let Found { url, revision, .. } = &found;
+                    info!(uri = self.ask.uri, url, revision, "the header is read");
+                    self.set(Resolution::Known(Arc::new(found)));
+                    break;
+                }
+                Err(refusal) => {
+                    warn!(uri = self.ask.uri, reason = refusal.reason, "{}", refusal.message);
+                    if !refusal.passes {
+                        wait = LONGEST_WAIT;
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
+                    self.set(Resolution::Refused(refusal));
                 }
             }
-        };
-        Entry { ask, resolution, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        if self.ask.secret.is_some() {
+            self.keep_token_fresh().await;
+        }
+    }
+
+    /// Of a file that is known nothing is taken up but a new credential: whether
+    /// it is loaded anew is for those to say who name it.
+    async fn keep_token_fresh(&self) {
+        loop {
+            tokio::time::sleep(DOUBTS_APART).await;
+            // Either way it is time.
+            let _ = tokio::time::timeout(REFRESH, self.doubt.notified()).await;
+            let fresh = match self.read().await {
+                Ok(found) => found.token,
+                Err(refusal) => {
+                    warn!(uri = self.ask.uri, reason = refusal.reason, "{}", refusal.message);
+                    continue;
+                }
+            };
+            let known = self.lock().clone();
+            if let Resolution::Known(found) = known
+                && found.token != fresh
+            {
+                info!(uri = self.ask.uri, "the credential was replaced");
+                let renewed = Found { token: fresh, ..Found::clone(&found) };
+                self.set(Resolution::Known(Arc::new(renewed)));
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Found, Refusal> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let read = self.headers.read(self.ask.clone(), self.pinned.clone());
+        tokio::time::timeout(READS_WITHIN, read).await.unwrap_or_else(|_| {
+            let message = format!(
+                "{} did not give the file's header within {} s; it is asked again",
+                self.ask.uri,
+                READS_WITHIN.as_secs()
+            );
+            Err(Refusal { reason: "SourceTimeout", message, passes: true })
+        })
+    }
+
+    fn set(&self, resolution: Resolution) {
+        *self.lock() = resolution;
+        self.trigger.pull();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Resolution> {
+        // Nothing that holds the lock can leave it half-written.
+        self.resolution.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,19 +282,35 @@ mod tests {
                         message: format!("{} does not answer", ask.uri),
                         passes: true,
                     }),
-                    _ => Ok(Found {
-                        url: ask.uri,
-                        revision: None,
-                        sha256: None,
-                        size: 1,
-                        architecture: "llama".to_owned(),
-                        quantization: "F16".to_owned(),
-                        dims: dims(),
-                        token: Some(Token("secret".to_owned())),
-                    }),
+                    n => Ok(found(ask.uri, n)),
                 }
             }
             .boxed()
+        }
+    }
+
+    fn found(url: String, nth: u32) -> Found {
+        Found {
+            url,
+            revision: Some(format!("revision {nth}")),
+            sha256: None,
+            size: 1,
+            architecture: "llama".to_owned(),
+            quantization: "F16".to_owned(),
+            dims: dims(),
+            token: Some(Token(format!("secret {nth}"))),
+        }
+    }
+
+    /// Never answers about `slow`.
+    struct Stuck;
+
+    impl Headers for Stuck {
+        fn read(&self, ask: Ask, _: Option<String>) -> BoxFuture<'static, Result<Found, Refusal>> {
+            match ask.namespace.as_str() {
+                "slow" => std::future::pending().boxed(),
+                _ => std::future::ready(Ok(found(ask.uri, 0))).boxed(),
+            }
         }
     }
 
@@ -264,5 +359,46 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 2, "what is known is not asked again");
         resolver.follow(asks("https://a/y.gguf"));
         assert_eq!(resolver.resolution("uid"), Resolution::Reading);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_never_answers_is_given_up_and_keeps_nobody_else_waiting() {
+        let trigger = Trigger::default();
+        let mut resolver = Resolver::new(Arc::new(Stuck), trigger.clone(), FIRST_WAIT);
+        let ask =
+            |namespace: &str| Ask { namespace: namespace.to_owned(), ..asks("https://a/x")["uid"].0.clone() };
+        let mut all: BTreeMap<String, (Ask, Option<String>)> =
+            (0..9).map(|n| (format!("slow-{n}"), (ask("slow"), None))).collect();
+        all.insert("fast".to_owned(), (ask("fast"), None));
+        resolver.follow(all);
+        trigger.pulled().await;
+        assert!(matches!(resolver.resolution("fast"), Resolution::Known(_)));
+        assert_eq!(resolver.resolution("slow-0"), Resolution::Reading);
+        tokio::time::sleep(READS_WITHIN + Duration::from_secs(1)).await;
+        let Resolution::Refused(refusal) = resolver.resolution("slow-0") else { panic!("not refused") };
+        assert_eq!((refusal.reason, refusal.passes), ("SourceTimeout", true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_that_was_replaced_is_found_and_nothing_else_changes() {
+        let (calls, trigger) = (Arc::new(AtomicU32::new(1)), Trigger::default());
+        let mut resolver = Resolver::new(Arc::new(Fake(calls)), trigger.clone(), FIRST_WAIT);
+        let mut asks = asks("https://a/x.gguf");
+        asks.get_mut("uid").unwrap().0.secret = Some("credentials".to_owned());
+        resolver.follow(asks);
+        let token = |resolver: &Resolver| {
+            let Resolution::Known(found) = resolver.resolution("uid") else { panic!("not known") };
+            assert_eq!(found.revision.as_deref(), Some("revision 1"));
+            found.token.clone().unwrap().0
+        };
+        trigger.pulled().await;
+        assert_eq!(token(&resolver), "secret 1");
+        tokio::time::sleep(DOUBTS_APART * 2).await;
+        assert_eq!(token(&resolver), "secret 1", "nobody was refused");
+        resolver.doubt("uid");
+        trigger.pulled().await;
+        assert_eq!(token(&resolver), "secret 2");
+        tokio::time::sleep(DOUBTS_APART + REFRESH + Duration::from_secs(1)).await;
+        assert_eq!(token(&resolver), "secret 3", "in case nobody tells");
     }
 }
