@@ -63,6 +63,8 @@ pub(super) struct Election {
     seen: Option<(Option<Record>, Instant)>,
     held: Option<Held>,
     at_least: u64,
+    /// The greatest epoch that the Lease was seen with.
+    known: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +76,7 @@ struct Held {
 impl Election {
     /// A candidate that has seen nothing yet.
     pub(super) fn new(identity: impl Into<String>, timing: Timing) -> Self {
-        Self { identity: identity.into(), timing, seen: None, held: None, at_least: 0 }
+        Self { identity: identity.into(), timing, seen: None, held: None, at_least: 0, known: 0 }
     }
 
     /// The Lease was read. `None`: there is none.
@@ -86,6 +88,7 @@ impl Election {
         {
             self.held = None;
         }
+        self.knows(record.as_ref());
         match &self.seen {
             Some((before, _)) if *before == record => {}
             _ => self.seen = Some((record, now)),
@@ -97,7 +100,14 @@ impl Election {
     /// earliest.
     pub(super) fn wrote(&mut self, record: Record, started: Instant) {
         self.held = Some(Held { epoch: record.epoch, renewed: started });
+        self.knows(Some(&record));
         self.seen = Some((Some(record), started));
+    }
+
+    /// Epochs never begin anew while anybody remembers one: the Lease may be
+    /// deleted, but not what was ordered under it.
+    fn knows(&mut self, record: Option<&Record>) {
+        self.known = self.known.max(record.map_or(0, |record| record.epoch));
     }
 
     /// A worker knows an epoch of `epoch`: ours must be greater, which it is
@@ -113,7 +123,7 @@ impl Election {
             return Some(Claim {
                 replaces: None,
                 acquires: true,
-                epoch: self.at_least.max(1),
+                epoch: self.known.saturating_add(1).max(self.at_least),
                 transitions: 0,
             });
         };
@@ -132,7 +142,7 @@ impl Election {
         free.then(|| Claim {
             replaces,
             acquires: true,
-            epoch: record.epoch.saturating_add(1).max(self.at_least),
+            epoch: self.known.saturating_add(1).max(self.at_least),
             transitions: record.transitions.saturating_add(1),
         })
     }
@@ -263,6 +273,19 @@ mod tests {
         me.wrote(lease(Some("me"), 1, 1), now);
         me.outbid(41);
         assert_eq!(me.claim(now).unwrap().epoch, 42);
+    }
+
+    #[test]
+    fn an_epoch_outlives_its_lease() {
+        let now = Instant::now();
+        let mut me = candidate();
+        me.saw(Some(lease(None, 7, 1)), now);
+        me.wrote(lease(Some("me"), 8, 2), now);
+        me.saw(None, now);
+        assert_eq!(me.leads(now), None, "somebody else may have taken it since");
+        assert_eq!(me.claim(now).unwrap().epoch, 9);
+        me.saw(Some(lease(None, 1, 3)), now);
+        assert_eq!(me.claim(now).unwrap().epoch, 9);
     }
 
     #[test]

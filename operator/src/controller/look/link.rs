@@ -41,6 +41,15 @@ impl LinkState {
     pub fn new(now: Instant) -> Self {
         Self { since: now, up: false, error: None, last: None, outbid: None }
     }
+
+    /// The epoch of another leader that the worker holds to rather than to one who
+    /// leads in `epoch`. A worker that refused us does so also with our own epoch,
+    /// if two leaders came to have the same.
+    pub fn outbids(&self, epoch: u64) -> Option<u64> {
+        let refused = self.outbid.map(|fence| fence.epoch).filter(|known| *known >= epoch);
+        let applied = self.last.as_ref().and_then(|last| last.applied).map(|fence| fence.epoch);
+        refused.max(applied.filter(|known| *known > epoch))
+    }
 }
 
 /// Whom a task speaks to, and through which channels its owner hears of it.
