@@ -103,11 +103,11 @@ impl Rounds {
         snapshot
     }
 
-    /// A worker that knows a greater epoch than ours refuses us: the election
-    /// takes a greater one still.
+    /// A worker that holds to another leader refuses us: the election takes an
+    /// epoch that is greater than that leader's.
     fn outbid(&self, snapshot: &Snapshot, epoch: u64) {
-        let known = snapshot.links.values().filter_map(|link| link.outbid.or(link.last.as_ref()?.applied));
-        if let Some(greatest) = known.map(|fence| fence.epoch).max().filter(|greatest| *greatest > epoch) {
+        let greatest = snapshot.links.values().filter_map(|link| link.outbids(epoch)).max();
+        if let Some(greatest) = greatest {
             self.leadership.outbid(greatest);
         }
     }
@@ -116,6 +116,9 @@ impl Rounds {
         let asks = decide::asks(snapshot);
         let uids: Vec<String> = asks.keys().cloned().collect();
         self.resolver.follow(asks);
+        for uid in decide::refused_credentials(snapshot) {
+            self.resolver.doubt(uid);
+        }
         uids.into_iter().map(|uid| (uid.clone(), self.resolver.resolution(&uid))).collect()
     }
 
@@ -158,14 +161,10 @@ impl Rounds {
         standing
     }
 
-    /// Orders what was written to status, and nothing else: a worker whose new
-    /// set has a replica that could not be written keeps its old one.
+    /// Orders what was written to status, and nothing else.
     fn order(&mut self, decision: &Decision<'_>, intended: &[String], epoch: u64) {
-        let is_standing = |id: &str| {
-            id.rsplit_once('-').is_some_and(|(uid, _)| intended.iter().any(|standing| standing == uid))
-        };
         let mut wanted = decision.wanted.clone();
-        wanted.retain(|_, replicas| replicas.iter().all(|replica| is_standing(&replica.id)));
+        decide::withhold(&mut wanted, &decision.models, &self.memory.intents, intended);
         let workers: Vec<String> = wanted.keys().cloned().collect();
         self.memory.orders.update(epoch, wanted);
         for worker in workers {

@@ -32,7 +32,7 @@ impl FileRef {
     /// A file whose header was read.
     pub fn of(found: &Found) -> Self {
         Self {
-            id: file_id(found),
+            id: file_id(&found.url, found.sha256.as_deref()),
             url: found.url.clone(),
             revision: found.revision.clone().unwrap_or_default(),
             sha256: found.sha256.clone().unwrap_or_default(),
@@ -45,9 +45,8 @@ impl FileRef {
     /// that has the file needs none, and one that lacks it waits until the
     /// header was read anew.
     pub fn recalled(resolved: &Resolved) -> Self {
-        let version = resolved.revision.as_ref().or(resolved.digest.as_ref());
         Self {
-            id: version.map_or_else(|| resolved.url.clone(), |version| format!("{}@{version}", resolved.url)),
+            id: file_id(&resolved.url, resolved.digest.as_deref()),
             url: resolved.url.clone(),
             revision: resolved.revision.clone().unwrap_or_default(),
             sha256: resolved.digest.clone().unwrap_or_default(),
@@ -70,6 +69,11 @@ impl FileRef {
 /// A replica's name on the wire: unique in the cluster and stable.
 pub fn replica_id(uid: &str, ordinal: u32) -> String {
     format!("{uid}-{ordinal}")
+}
+
+/// The model's UID in a replica's name on the wire.
+pub(super) fn uid_of(id: &str) -> Option<&str> {
+    id.rsplit_once('-').map(|(uid, _)| uid)
 }
 
 /// Puts the plan into the models' replicas and gives what every worker shall hold.
@@ -112,6 +116,23 @@ pub(super) fn carry_out<'a>(
         }
     }
     wanted
+}
+
+/// Takes out of `wanted` the workers that must keep their last order: those that
+/// hold or would hold a replica of a model whose intent could not be written, so
+/// that no worker loads or unloads what status does not tell. `intents` are as
+/// they were last written, `standing` the UIDs of the models whose intent was.
+pub fn withhold(
+    wanted: &mut BTreeMap<String, Vec<wire::Replica>>,
+    models: &[ModelDecision],
+    intents: &BTreeMap<String, Vec<ReplicaStatus>>,
+    standing: &[String],
+) {
+    for model in models.iter().filter(|model| !standing.contains(&model.uid)) {
+        for replica in intents.get(&model.uid).into_iter().flatten().chain(&model.replicas) {
+            wanted.remove(&replica.worker);
+        }
+    }
 }
 
 /// Whether two replicas ask the same of a worker.

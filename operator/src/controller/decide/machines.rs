@@ -1,6 +1,6 @@
 //! From the plan to what is done about every machine's Pod.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hearth_plan::{Plan, WorkerAction};
 use hearth_proto::worker::v1::Replica;
@@ -26,8 +26,9 @@ pub(super) fn staff<'a>(
     let serves = |machine: &Machine<'_>| {
         machine.pod.as_ref().is_some_and(|pod| pod.phase == PodPhase::Running { ready: true })
     };
-    let mut unsettled: BTreeSet<&str> =
-        machines.iter().filter(|(name, m)| holds_models(name) && !serves(m)).map(|(name, _)| *name).collect();
+    let mut unsettled: BTreeMap<&str, bool> =
+        machines.iter().map(|(name, m)| (*name, holds_models(name) && !serves(m))).collect();
+    unsettled.retain(|name, is_unsettled| memory.is_awaited(name, *is_unsettled, at));
     let mut decisions = Vec::new();
     for (name, machine) in machines {
         let placed = holds_models(name);
@@ -63,14 +64,14 @@ pub(super) fn staff<'a>(
                 || last.is_some_and(|last| last.devices.iter().any(|device| !device.healthy)),
             wants_more: short,
             template: &template,
-            another_rolls: unsettled.iter().any(|other| *other != name),
+            another_rolls: unsettled.keys().any(|other| *other != name),
         };
         let action = staffing::staff(&question, &mut memory.failures, at, snapshot.now);
         if placed && matches!(action, PodAction::Delete { .. }) {
-            unsettled.insert(name);
+            unsettled.insert(name, true);
         }
         let idle_since = memory.note_idleness(name, placed, &machine, snapshot.now);
-        let state = observe::state(&machine, at);
+        let state = observe::state(&machine, at, snapshot.now);
         decisions.push(MachineDecision { name, state, action, runtime_class, idle_since, machine });
     }
     decisions

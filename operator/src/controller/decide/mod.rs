@@ -8,6 +8,7 @@ mod observe;
 mod orders;
 #[cfg(test)]
 mod scenarios;
+mod setbacks;
 mod staffing;
 mod verdict;
 mod wake;
@@ -24,9 +25,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 pub use failures::Failures;
-pub use intent::{FileRef, replica_id};
+pub use intent::{FileRef, replica_id, withhold};
 pub use memory::Memory;
-pub use observe::from_wire;
+pub use observe::{GONE_AFTER, from_wire};
 pub use orders::{Order, Orders};
 pub use staffing::PodAction;
 pub use verdict::{Verdict, key};
@@ -121,6 +122,18 @@ pub fn asks(snapshot: &Snapshot) -> BTreeMap<String, (Ask, Option<String>)> {
     snapshot.living().filter_map(ask).collect()
 }
 
+/// The UIDs of models whose files a worker could not fetch with the credentials
+/// that it was given.
+pub fn refused_credentials(snapshot: &Snapshot) -> BTreeSet<&str> {
+    // A source may deny that there is what it does not want to give.
+    const REASONS: [&str; 2] = ["SourceUnauthorized", "SourceNotFound"];
+    let replicas = snapshot.links.values().filter_map(|link| link.last.as_ref()).flat_map(|l| &l.replicas);
+    let refused = replicas.filter(|replica| {
+        replica.failure.as_ref().is_some_and(|failure| REASONS.contains(&failure.reason.as_str()))
+    });
+    refused.filter_map(|replica| intent::uid_of(&replica.id)).collect()
+}
+
 /// Decides one round.
 pub fn decide<'a>(
     memory: &mut Memory,
@@ -144,7 +157,10 @@ pub fn decide<'a>(
         let intent = memory.intents.get(&uid).cloned().unwrap_or_default();
         let sign = sign(model, &uid, &intent, snapshot);
         let asleep = verdict.is_accepted() && memory.wakefulness.sleeps(&uid, sign, at);
-        again = earlier(again, memory.wakefulness.next(&uid, sign.idle_after));
+        // What is refused was not asked whether it sleeps: its time stands still.
+        if verdict.is_accepted() {
+            again = earlier(at, again, memory.wakefulness.next(&uid, sign.idle_after));
+        }
         let running = u32::try_from(intent.len()).unwrap_or(u32::MAX);
         let asked = u32::try_from(model.spec.replicas).unwrap_or(0);
         let wanted = match (verdict.is_accepted(), asleep) {
@@ -156,7 +172,11 @@ pub fn decide<'a>(
         let mut planned = None;
         if let (true, Resolution::Known(found)) = (verdict.is_accepted(), &resolution) {
             match verdict::known(model, found, wanted, &intent) {
-                Ok(known) => {
+                Ok(mut known) => {
+                    memory.setbacks.note(&uid, model, &intent, &snapshot.links);
+                    if let hearth_plan::Resolution::Resolved(file) = &known.file {
+                        known.setbacks = memory.setbacks.of(&uid, &file.id);
+                    }
                     planned = Some(known);
                     memory.files.insert(uid.clone(), FileRef::of(found));
                 }
@@ -188,20 +208,21 @@ pub fn decide<'a>(
             idle,
             &memory.failures,
             at,
+            snapshot.now,
         ));
-        again = earlier(again, machine.link.and_then(|link| observe::next_change(link, at)));
+        again = earlier(at, again, machine.link.and_then(|link| observe::next_change(link, at)));
     }
     let plan = hearth_plan::plan(&observed);
 
     let wanted = intent::carry_out(&mut models, &plan, memory, epoch, machines.keys().copied());
     let machines = machines::staff(memory, machines, &plan, &wanted, snapshot, ground);
-    again = earlier(again, plan.recheck_after.map(|after| at + after));
-    again = earlier(again, memory.failures.next(at));
+    again = earlier(at, again, plan.recheck_after.map(|after| at + after));
+    again = earlier(at, again, memory.failures.next(at));
     if machines
         .iter()
         .any(|m| m.machine.pod.as_ref().is_some_and(|p| matches!(p.phase, PodPhase::Unschedulable { .. })))
     {
-        again = earlier(again, Some(at + Duration::from_secs(5)));
+        again = earlier(at, again, Some(at + Duration::from_secs(5)));
     }
     Decision { models, machines, wanted, plan, again }
 }
@@ -246,8 +267,10 @@ fn stored(worker: &str, models: &[ModelDecision]) -> BTreeSet<String> {
     models.iter().flat_map(|m| m.replicas.iter().filter(there)).map(|replica| replica.file.clone()).collect()
 }
 
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
+/// The earlier of two moments. One that has come is no reason to look again:
+/// this round looked.
+fn earlier(at: Instant, a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b.filter(|b| *b > at)) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }

@@ -10,17 +10,22 @@ use hearth_plan::{
     Device, Devices, GpuClaim, Namespaces, Release, Trouble, Worker, WorkerKind as PlanKind, WorkerState,
 };
 use hearth_proto::worker::v1 as wire;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::failures::Failures;
-use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase};
+use crate::controller::build::GRPC_PORT;
+use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase, PodView};
 
 /// A worker that does not answer for this long is gone: its models go elsewhere.
-pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
+pub const GONE_AFTER: Duration = Duration::from_secs(10);
 /// A worker that started and was never reached counts as starting for this long.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// How the engines of this version keep weights.
 const WEIGHTS: WeightStorage = WeightStorage::F32;
+/// A Pod that is still there this long after its grace period lies on a node
+/// whose kubelet does not answer.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the planner is told of a machine.
 pub(super) fn worker(
@@ -30,9 +35,10 @@ pub(super) fn worker(
     idle_for: Duration,
     failures: &Failures,
     at: Instant,
+    now: Timestamp,
 ) -> Worker {
     let spec = &machine.worker.spec;
-    let state = state(machine, at);
+    let state = state(machine, at, now);
     let claim = match (&machine.offer, state) {
         (Offer::Gpus(offer), WorkerState::Parked) => Some(claim(offer)),
         _ => None,
@@ -65,14 +71,12 @@ pub(super) fn worker(
 }
 
 /// Where in its life a machine is.
-pub(super) fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
+pub(super) fn state(machine: &Machine<'_>, at: Instant, now: Timestamp) -> WorkerState {
     let Some(pod) = &machine.pod else { return WorkerState::Parked };
     match &pod.phase {
         PodPhase::Over { .. } => WorkerState::Parked,
-        // What ends is made again if something is placed there.
-        PodPhase::Ending | PodPhase::Unschedulable { .. } | PodPhase::Starting { .. } => {
-            WorkerState::Starting
-        }
+        PodPhase::Ending => ending(pod, machine.link, at, now),
+        PodPhase::Unschedulable { .. } | PodPhase::Starting { .. } => WorkerState::Starting,
         PodPhase::Running { .. } => match machine.link {
             Some(link) if link.up => match link.last.as_ref().is_some_and(|last| last.draining) {
                 true => WorkerState::Draining,
@@ -80,10 +84,14 @@ pub(super) fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
             },
             Some(link) => {
                 let silent = at.saturating_duration_since(link.since);
-                let met = link.last.is_some();
-                match met {
-                    true if silent < GONE_AFTER => WorkerState::Ready,
-                    false if silent < STARTS_WITHIN => WorkerState::Starting,
+                // What an earlier leader met is not a process that starts.
+                let before = match link.last {
+                    Some(_) => Some(WorkerState::Ready),
+                    None => remembered(machine, pod),
+                };
+                match before {
+                    Some(before) if silent < GONE_AFTER => before,
+                    None if silent < STARTS_WITHIN => WorkerState::Starting,
                     _ => WorkerState::Gone,
                 }
             }
@@ -92,10 +100,33 @@ pub(super) fn state(machine: &Machine<'_>, at: Instant) -> WorkerState {
     }
 }
 
+/// What ends is made again if something is placed there; unless nobody is left
+/// to end it, for then it stays as it is until somebody removes its node.
+fn ending(pod: &PodView, link: Option<&LinkState>, at: Instant, now: Timestamp) -> WorkerState {
+    let is_silent = link.is_some_and(|link| {
+        !link.up && link.last.is_some() && at.saturating_duration_since(link.since) >= GONE_AFTER
+    });
+    let is_overdue = pod.ends.is_some_and(|ends| now.duration_since(ends) >= OVERDUE);
+    if is_silent || is_overdue { WorkerState::Gone } else { WorkerState::Starting }
+}
+
+/// What status holds of this very process, once it was met.
+fn remembered(machine: &Machine<'_>, pod: &PodView) -> Option<WorkerState> {
+    use hearth_api::worker::WorkerState as Told;
+    let status = machine.worker.status.as_ref()?;
+    (status.address.is_some() && status.address == pod.address(GRPC_PORT)).then_some(())?;
+    match status.state? {
+        Told::Ready => Some(WorkerState::Ready),
+        Told::Draining => Some(WorkerState::Draining),
+        Told::Gone => Some(WorkerState::Gone),
+        Told::Parked | Told::Starting => None,
+    }
+}
+
 /// When the state of a machine may change without anything being told.
 pub(super) fn next_change(link: &LinkState, at: Instant) -> Option<Instant> {
-    let limit = if link.last.is_some() { GONE_AFTER } else { STARTS_WITHIN };
-    (!link.up).then_some(link.since + limit).filter(|then| *then > at)
+    let changes = [GONE_AFTER, STARTS_WITHIN].map(|limit| link.since + limit);
+    changes.into_iter().find(|then| !link.up && *then > at)
 }
 
 fn claim(offer: &GpuOffer) -> GpuClaim {
@@ -128,11 +159,10 @@ fn devices(machine: &Machine<'_>, state: WorkerState) -> Devices {
         return Devices::Unmeasured { kind };
     }
     known.sort_by(|a, b| a.uuid.cmp(&b.uuid));
-    if let (Offer::Gpus(offer), WorkerState::Parked) = (&machine.offer, state) {
-        // Which of its GPUs the Pod will get is not known before it has them.
-        known.truncate(usize::try_from(offer.available().max(1)).unwrap_or(usize::MAX));
-    }
-    // Of a worker that is not there, nobody uses anything that we know of.
+    // Readings of a machine where no process runs are old: who used its memory, or
+    // what was wrong with a device, may be long past. Nothing is refused for them;
+    // it is read anew when the process runs, and planned anew.
+    let is_stale = state == WorkerState::Parked;
     let unhealthy = machine.pod.as_ref().map(|pod| &pod.unhealthy);
     let device = |device: DeviceStatus| {
         let by_kubelet = unhealthy.and_then(|unhealthy| unhealthy.get(&device.uuid)).cloned();
@@ -144,9 +174,9 @@ fn devices(machine: &Machine<'_>, state: WorkerState) -> Devices {
             kind,
             product: device.product,
             total: device.total,
-            used_by_others: device.used_by_others,
+            used_by_others: if is_stale { 0 } else { device.used_by_others },
             reserve,
-            failed: by_itself.or(by_kubelet),
+            failed: by_itself.or(by_kubelet).filter(|_| !is_stale),
             bandwidth: None,
             storage: WEIGHTS,
             overhead: *Overheads::DEFAULT.of(kind),
@@ -191,7 +221,8 @@ fn trouble(
     failures: &Failures,
     at: Instant,
 ) -> Option<Trouble> {
-    if state != WorkerState::Parked {
+    let is_ending = machine.pod.as_ref().is_some_and(|pod| pod.phase == PodPhase::Ending);
+    if state != WorkerState::Parked && !is_ending {
         return None;
     }
     if let Some((why, _)) = failures.blocked(name, at) {

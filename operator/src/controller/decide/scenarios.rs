@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_api::model::{ModelState, ReplicaState, ServedModelStatus};
-use hearth_api::worker::WorkerSpec;
+use hearth_api::worker::{WorkerSpec, WorkerStatus};
 use hearth_api::{ServedModel, ServedModelSpec, Worker};
 use hearth_model::Dims;
 use hearth_proto::worker::v1 as wire;
@@ -32,6 +32,28 @@ struct World {
     snapshot: Snapshot,
     resolutions: BTreeMap<String, Resolution>,
     statuses: BTreeMap<String, ServedModelStatus>,
+    /// What the worker holds, by the replicas' names.
+    held: BTreeMap<String, Instance>,
+    again: Option<Instant>,
+    epoch: u64,
+}
+
+/// A replica as a worker holds it: it speaks for the newest order that it satisfies.
+struct Instance {
+    load: Replica,
+    fence: wire::Fence,
+    loads: u32,
+}
+
+/// What a worker loads anew for.
+fn load(replica: &Replica) -> Replica {
+    let Replica { id, device_uuid, context_tokens, sequences, kv_type, .. } = replica.clone();
+    let file = replica.file.clone().unwrap_or_default();
+    let file = match file.sha256.is_empty() {
+        true => wire::ModelFile { url: file.url, ..wire::ModelFile::default() },
+        false => wire::ModelFile { sha256: file.sha256, ..wire::ModelFile::default() },
+    };
+    Replica { id, device_uuid, context_tokens, sequences, kv_type, file: Some(file), ..Replica::default() }
 }
 
 impl World {
@@ -63,6 +85,9 @@ impl World {
             snapshot,
             resolutions: BTreeMap::new(),
             statuses: BTreeMap::new(),
+            held: BTreeMap::new(),
+            again: None,
+            epoch: EPOCH,
         };
         world.node(gpus, gpus);
         world
@@ -123,7 +148,8 @@ impl World {
     /// One round: decide, write statuses, order, and carry Pod actions out.
     fn round(&mut self) -> PodAction {
         let snapshot = self.snapshot.clone();
-        let decision = decide(&mut self.memory, &snapshot, &self.resolutions, &self.ground, EPOCH);
+        let decision = decide(&mut self.memory, &snapshot, &self.resolutions, &self.ground, self.epoch);
+        self.again = decision.again;
         for model in &decision.models {
             let before = self.statuses.get(&model.uid).cloned().unwrap_or_default();
             let plan = decision.plan.model(&key(&model.model));
@@ -131,7 +157,7 @@ impl World {
             self.memory.intents.insert(model.uid.clone(), status.replicas.clone());
             self.statuses.insert(model.uid.clone(), status);
         }
-        self.memory.orders.update(EPOCH, decision.wanted.clone());
+        self.memory.orders.update(self.epoch, decision.wanted.clone());
         let machine = &decision.machines[0];
         match &machine.action {
             PodAction::Create(holds) => {
@@ -166,7 +192,9 @@ impl World {
             .unwrap();
         }
         let order = self.memory.orders.of("box").cloned();
-        let replicas = order.iter().flat_map(|order| order.replicas.iter().map(|r| (order.fence, r)));
+        if let Some(order) = &order {
+            self.apply(order);
+        }
         let told = wire::WatchResponse {
             version: "0.1.0".to_owned(),
             applied: order.as_ref().map(|order| order.fence),
@@ -181,12 +209,14 @@ impl World {
                     ..wire::Device::default()
                 })
                 .collect(),
-            replicas: replicas
-                .map(|(fence, replica)| wire::ReplicaStatus {
-                    id: replica.id.clone(),
+            replicas: self
+                .held
+                .values()
+                .map(|held| wire::ReplicaStatus {
+                    id: held.load.id.clone(),
                     state: state.into(),
-                    device_uuid: replica.device_uuid.clone(),
-                    fence: Some(fence),
+                    device_uuid: held.load.device_uuid.clone(),
+                    fence: Some(held.fence),
                     ..wire::ReplicaStatus::default()
                 })
                 .collect(),
@@ -194,6 +224,49 @@ impl World {
         };
         let link = LinkState { up: true, last: Some(Arc::new(told)), ..LinkState::new(self.snapshot.at) };
         self.snapshot.links.insert("box".to_owned(), link);
+    }
+
+    fn apply(&mut self, order: &Order) {
+        let mut before = std::mem::take(&mut self.held);
+        for replica in &order.replicas {
+            let (load, fence) = (load(replica), order.fence);
+            let instance = match before.remove(&replica.id) {
+                Some(held) if held.load == load => Instance { fence, ..held },
+                other => Instance { load, fence, loads: other.map_or(0, |held| held.loads) + 1 },
+            };
+            self.held.insert(replica.id.clone(), instance);
+        }
+    }
+
+    /// How often a replica was loaded since it was first ordered.
+    fn loads(&self, name: &str) -> u32 {
+        self.held[&format!("uid-{name}-0")].loads
+    }
+
+    /// What is known of a model's file changes.
+    fn found(&mut self, name: &str, change: impl FnOnce(&mut Found)) {
+        let resolution = self.resolutions.get_mut(&format!("uid-{name}")).unwrap();
+        let Resolution::Known(found) = resolution else { panic!("{name} is not known") };
+        change(Arc::make_mut(found));
+    }
+
+    /// Another leader: it knows what stands in status, and no worker yet.
+    fn takeover(&mut self) {
+        for model in &mut self.snapshot.models {
+            let status = self.statuses.get(&model.uid().unwrap()).cloned();
+            Arc::make_mut(model).status = status;
+        }
+        self.memory = Memory::default();
+        self.epoch += 1;
+    }
+
+    fn worker(&mut self, change: impl FnOnce(&mut Worker)) {
+        change(Arc::make_mut(self.snapshot.workers.get_mut("box").unwrap()));
+    }
+
+    fn pod(&mut self, change: impl FnOnce(&mut Pod)) {
+        let pod = self.snapshot.pods.iter_mut().find(|pod| pod.name_any() == "hearth-worker-box").unwrap();
+        change(Arc::make_mut(pod));
     }
 
     fn later(&mut self, by: Duration) {
@@ -408,4 +481,238 @@ fn of_two_models_with_one_name_the_older_is_served() {
     assert_eq!(world.state("other"), ModelState::Invalid);
     assert!(world.message("other", "Accepted").starts_with("False=NameTaken"));
     assert!(world.message("other", "Accepted").contains("default/chat"));
+}
+
+#[test]
+fn the_same_bytes_from_elsewhere_are_not_loaded_anew() {
+    let mut world = World::new(2);
+    world.model("chat", |_| {});
+    world.found("chat", |found| found.sha256 = Some("d".repeat(64)));
+    world.round();
+    world.serve(2, wire::ReplicaState::Pending);
+    world.round();
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    world.found("chat", |found| {
+        found.url = "https://models/another-commit/chat.gguf".to_owned();
+        found.revision = Some("v2".to_owned());
+    });
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Ready);
+    let order = world.memory.orders.of("box").unwrap();
+    assert!(order.replicas[0].file.as_ref().unwrap().url.contains("another-commit"), "for the next load");
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), world.loads("chat")), (ModelState::Ready, 1));
+    world.found("chat", |found| found.sha256 = Some("e".repeat(64)));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Starting);
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), world.loads("chat")), (ModelState::Ready, 2));
+}
+
+#[test]
+fn an_etag_that_changed_while_the_controller_restarted_reloads_nothing() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.takeover();
+    world.found("chat", |found| found.revision = Some("another ETag".to_owned()));
+    world.round();
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), world.loads("chat")), (ModelState::Ready, 1));
+}
+
+#[test]
+fn an_order_that_came_back_to_what_runs_is_spoken_for() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    let sequences = world.snapshot.models[0].spec.sequences;
+    world.edit("chat", |spec| spec.sequences = sequences + 1);
+    world.round();
+    // The worker hears of neither change before the second.
+    world.edit("chat", |spec| spec.sequences = sequences);
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Starting);
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), world.loads("chat")), (ModelState::Ready, 1));
+}
+
+#[test]
+fn a_takeover_evicts_nobody_whose_file_is_still_being_read() {
+    let mut world = World::new(1);
+    world.model("high", |spec| spec.priority = 50);
+    world.found("high", |found| found.dims.weights_f32_bytes = 8 * GIB);
+    world.round();
+    world.serve(1, wire::ReplicaState::Pending);
+    world.round();
+    world.serve(1, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!(world.state("high"), ModelState::Ready);
+    world.model("low", |_| {});
+    world.found("low", |found| found.dims.weights_f32_bytes = 8 * GIB);
+    world.round();
+    assert_eq!(world.state("low"), ModelState::Waiting);
+    world.takeover();
+    let known = world.resolutions.insert("uid-high".to_owned(), Resolution::Reading);
+    world.round();
+    assert_eq!((world.state("high"), world.state("low")), (ModelState::Ready, ModelState::Waiting));
+    world.resolutions.extend(known.map(|known| ("uid-high".to_owned(), known)));
+    world.edit("high", |spec| spec.replicas = -1);
+    world.round();
+    assert_eq!((world.state("high"), world.state("low")), (ModelState::Ready, ModelState::Waiting));
+}
+
+#[test]
+fn a_takeover_takes_no_route_away_before_the_worker_could_be_met() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.takeover();
+    let devices = world.snapshot.links["box"].last.as_ref().unwrap().devices.iter().map(from_wire).collect();
+    world.worker(|worker| {
+        worker.status = Some(WorkerStatus {
+            state: Some(hearth_api::worker::WorkerState::Ready),
+            address: Some("10.0.0.9:9090".to_owned()),
+            devices,
+            ..WorkerStatus::default()
+        });
+    });
+    let began = LinkState::new(world.snapshot.at);
+    world.snapshot.links.insert("box".to_owned(), began);
+    assert_eq!(world.round(), PodAction::Leave);
+    assert_eq!(world.state("chat"), ModelState::Ready);
+    assert_eq!(world.again, Some(world.snapshot.at + GONE_AFTER));
+    world.later(GONE_AFTER);
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting, "it is not one that starts: it was met before");
+    assert!(world.message("chat", "Placed").contains("does not answer"));
+}
+
+#[test]
+fn a_pod_that_ends_on_a_node_that_is_lost_is_not_waited_for() {
+    let silent = |world: &mut World| {
+        let link = world.snapshot.links.get_mut("box").unwrap();
+        (link.up, link.since) = (false, world.snapshot.at);
+    };
+    let end = |world: &mut World| {
+        let now = world.snapshot.now;
+        world.pod(|pod| pod.metadata.deletion_timestamp = Some(Time(now + SignedDuration::from_secs(30))));
+    };
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    silent(&mut world);
+    end(&mut world);
+    world.later(GONE_AFTER);
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting, "its process does not answer");
+
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    end(&mut world);
+    world.snapshot.links.clear();
+    world.later(Duration::from_secs(30));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Starting, "it may be made anew in a moment");
+    world.later(Duration::from_secs(10));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting, "nobody ends it");
+}
+
+#[test]
+fn a_pod_that_cannot_start_is_taken_back_and_its_machine_is_not_waited_for() {
+    let mut world = World::new(2);
+    world.model("chat", |_| {});
+    assert!(matches!(world.round(), PodAction::Create(_)));
+    let made = Time(world.snapshot.now);
+    world.pod(|pod| {
+        pod.metadata.creation_timestamp = Some(made);
+        pod.status = serde_json::from_value(json!({"phase": "Pending", "containerStatuses": [{
+            "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}))
+        .unwrap();
+    });
+    assert_eq!(world.round(), PodAction::Leave);
+    world.later(Duration::from_secs(60));
+    assert!(matches!(world.round(), PodAction::Delete { .. }));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting);
+    let why = world.message("chat", "Placed");
+    assert!(why.contains("ImagePullBackOff: no such image"), "{why}");
+}
+
+#[test]
+fn old_readings_of_a_machine_without_a_process_refuse_nothing() {
+    let mut world = World::new(1);
+    let device = wire::Device {
+        uuid: "GPU-0".to_owned(),
+        kind: wire::DeviceKind::Cuda.into(),
+        total_bytes: 12 * GIB,
+        used_by_others_bytes: 12 * GIB,
+        healthy: false,
+        message: "Xid 79".to_owned(),
+        ..wire::Device::default()
+    };
+    let devices = vec![from_wire(&device)];
+    world.worker(|worker| worker.status = Some(WorkerStatus { devices, ..WorkerStatus::default() }));
+    world.model("chat", |_| {});
+    assert!(matches!(world.round(), PodAction::Create(_)));
+}
+
+#[test]
+fn a_refused_spec_is_no_reason_to_look_again_and_again() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.edit("chat", |spec| spec.idle_after = Some(hearth_api::Duration::from_mins(10)));
+    world.round();
+    assert_eq!(world.again, Some(world.snapshot.at + Duration::from_secs(10 * 60)));
+    world.edit("chat", |spec| spec.replicas = -1);
+    world.later(Duration::from_secs(11 * 60));
+    world.round();
+    assert_eq!(world.again, None);
+}
+
+#[test]
+fn a_worker_unloads_nothing_before_status_tells_so() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.edit("chat", |spec| spec.replicas = 0);
+    let snapshot = world.snapshot.clone();
+    let decision = decide(&mut world.memory, &snapshot, &world.resolutions, &world.ground, EPOCH);
+    let mut wanted = decision.wanted.clone();
+    assert_eq!(wanted["box"], []);
+    withhold(&mut wanted, &decision.models, &world.memory.intents, &["uid-chat".to_owned()]);
+    assert!(wanted.contains_key("box"));
+    withhold(&mut wanted, &decision.models, &world.memory.intents, &[]);
+    assert!(wanted.is_empty(), "its status could not be written: the worker keeps what it has");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_on_one_device_is_tried_on_another_and_then_left() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    let device = |world: &World| world.statuses["uid-chat"].replicas[0].device.clone();
+    let first = device(&world);
+    let fail = |world: &mut World| {
+        world.serve(2, wire::ReplicaState::Failed);
+        let link = world.snapshot.links.get_mut("box").unwrap();
+        let told = Arc::make_mut(link.last.as_mut().unwrap());
+        for replica in &mut told.replicas {
+            replica.failure = Some(wire::Failure {
+                reason: "ModelUnusable".to_owned(),
+                message: "no such operation".to_owned(),
+                permanent: true,
+            });
+        }
+        world.round();
+    };
+    fail(&mut world);
+    let second = device(&world);
+    assert_ne!(first, second);
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), device(&world)), (ModelState::Ready, second.clone()), "it stays there");
+    fail(&mut world);
+    assert_eq!((world.state("chat"), device(&world)), (ModelState::Failed, second), "nothing is left to try");
 }

@@ -12,6 +12,13 @@ use crate::controller::look::{Offer, PodPhase, PodView};
 /// A Pod that the scheduler cannot place for this long is taken back, so that
 /// the models go elsewhere.
 const UNSCHEDULABLE: Duration = Duration::from_secs(20);
+/// A Pod whose container is refused, for want of its image or of something that
+/// it names, gets this long: the kubelet has tried several times by then.
+const REFUSED: Duration = Duration::from_secs(60);
+/// Volumes that are not attached and mounted by then are not in a moment either.
+const MOUNTS_WITHIN: Duration = Duration::from_secs(2 * 60);
+/// An image of several GB over a slow line.
+const PULLS_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// What is to be done about a machine's Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +94,13 @@ pub(super) fn staff(q: &Question<'_>, failures: &mut Failures, at: Instant, now:
         PodPhase::Starting { .. } if pod.template.as_deref() != Some(q.template) => {
             delete("its template changed before it ran")
         }
-        PodPhase::Starting { .. } => PodAction::Leave,
+        PodPhase::Starting { waiting } => match overdue(pod, waiting.as_deref(), now) {
+            None => PodAction::Leave,
+            Some(why) => {
+                failures.add(q.worker, &pod.uid, &why, at);
+                delete(why)
+            }
+        },
         PodPhase::Running { ready } => {
             if *ready {
                 failures.forgive(q.worker, at);
@@ -95,6 +108,18 @@ pub(super) fn staff(q: &Question<'_>, failures: &mut Failures, at: Instant, now:
             keep(q, pod)
         }
     }
+}
+
+/// Why a Pod that does not run yet is given up, if it is: its machine looks like
+/// one that starts for as long as it is there, and the models wait for it.
+fn overdue(pod: &PodView, waiting: Option<&str>, now: Timestamp) -> Option<String> {
+    let (limit, what) = match (waiting, pod.has_sandbox) {
+        (Some(waiting), _) => (REFUSED, waiting),
+        (None, Some(false)) => (MOUNTS_WITHIN, "its volumes or its network are not there"),
+        (None, _) => (PULLS_WITHIN, "its container is not there, most likely for want of the image"),
+    };
+    let age = Duration::try_from(now.duration_since(pod.created?)).unwrap_or_default();
+    (age >= limit).then(|| format!("its Pod does not start: {what}"))
 }
 
 fn delete(why: impl Into<String>) -> PodAction {
@@ -181,6 +206,9 @@ mod tests {
             name: "hearth-worker-box".to_owned(),
             uid: "1".to_owned(),
             phase,
+            created: Timestamp::from_second(1_000).ok(),
+            ends: None,
+            has_sandbox: None,
             ip: None,
             template: Some("t".to_owned()),
             gpus: 2,
@@ -277,6 +305,29 @@ mod tests {
         let again = PodView { uid: "2".to_owned(), ..pod(phase("no room")) };
         staff(&question(Some(&again), &offer), &mut failures, at, now(60));
         assert!(failures.blocked("box", at + FIRST_WAIT).is_some(), "the second wait is longer");
+    }
+
+    #[test]
+    fn a_pod_that_does_not_start_is_given_up_and_its_machine_counts_as_troubled() {
+        let offer = gpus(2, 0);
+        let now = |seconds: i64| Timestamp::from_second(1_000 + seconds).unwrap();
+        let starting = |waiting: Option<&str>, has_sandbox| PodView {
+            has_sandbox,
+            ..pod(PodPhase::Starting { waiting: waiting.map(str::to_owned) })
+        };
+        for (pod, limit) in [
+            (starting(Some("ImagePullBackOff: no such image"), Some(true)), 60),
+            (starting(None, Some(false)), 120),
+            (starting(None, Some(true)), 900),
+            (starting(None, None), 900),
+        ] {
+            let (mut failures, at) = (Failures::default(), Instant::now());
+            let q = question(Some(&pod), &offer);
+            assert_eq!(staff(&q, &mut failures, at, now(limit - 1)), PodAction::Leave);
+            assert!(is_delete(&staff(&q, &mut failures, at, now(limit))));
+            let (why, _) = failures.blocked("box", at).unwrap();
+            assert!(why.starts_with("its Pod does not start: "), "{why}");
+        }
     }
 
     #[test]

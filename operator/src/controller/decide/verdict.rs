@@ -65,12 +65,16 @@ pub fn key(model: &ServedModel) -> ModelKey {
     ModelKey::new(model.namespace().unwrap_or_default(), model.name_any())
 }
 
-/// What tells a file from every other.
-pub(super) fn file_id(found: &Found) -> String {
-    let Found { url, revision, sha256, .. } = found;
-    match revision.as_ref().or(sha256.as_ref()) {
-        Some(version) => format!("{url}@{version}"),
-        None => url.clone(),
+/// What tells a file from every other: its digest, else where it lies.
+///
+/// A revision is no part of it. The same bytes have another one after a commit
+/// that touched something else, and an ETag is the server's own affair: neither
+/// is a reason to load anew what runs. A Hub's URL names its commit, and so
+/// a file that moved on there has another identity all the same.
+pub(super) fn file_id(url: &str, sha256: Option<&str>) -> String {
+    match sha256 {
+        Some(digest) => format!("sha256:{digest}"),
+        None => url.to_owned(),
     }
 }
 
@@ -90,8 +94,11 @@ pub(super) fn known(
         .bounds(found.dims.context_length)
         .map_err(|error| Verdict::ContextOutOfRange(error.to_string()))?;
     Ok(Model {
-        priority: spec.priority,
-        file: Resolution::Resolved(ModelFile { id: file_id(found), bytes: found.size, dims: found.dims }),
+        file: Resolution::Resolved(ModelFile {
+            id: file_id(&found.url, found.sha256.as_deref()),
+            bytes: found.size,
+            dims: found.dims,
+        }),
         context: Context { min, max },
         sequences: spec.sequences,
         placement: Placement {
@@ -109,7 +116,9 @@ pub(super) fn unknown(model: &ServedModel, replicas: u32, current: &[ReplicaStat
     Model {
         key: key(model),
         created: model.creation_timestamp().map_or(i64::MAX, |time| time.0.as_second()),
-        priority: 0,
+        // Also of a spec that is refused: that it can't be taken up is no reason to
+        // give its place away. The schema's range, should it have been evaded.
+        priority: model.spec.priority.clamp(-100, 100),
         replicas,
         file: Resolution::Unresolved(why),
         context: Context { min: 1, max: 1 },
@@ -118,6 +127,7 @@ pub(super) fn unknown(model: &ServedModel, replicas: u32, current: &[ReplicaStat
         kv_type: KvType::F16,
         placement: Placement::default(),
         current: current.iter().map(replica).collect(),
+        setbacks: Vec::new(),
     }
 }
 
@@ -182,6 +192,20 @@ mod tests {
         assert!(verdicts["chat"].is_accepted());
         let taken = Verdict::NameTaken { name: "chat".to_owned(), owner: "default/chat".to_owned() };
         assert_eq!(verdicts["other"], taken);
+    }
+
+    #[test]
+    fn a_file_is_its_digest_or_where_it_lies() {
+        assert_eq!(file_id("https://a/x", Some("d1")), file_id("https://b/y", Some("d1")));
+        assert_ne!(file_id("https://a/x", Some("d1")), file_id("https://a/x", Some("d2")));
+        assert_eq!(file_id("https://a/x", None), "https://a/x");
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_planned_anew_keeps_its_rank() {
+        let rank =
+            |priority| unknown(&served("chat", 1, |s| s.priority = priority), 1, &[], String::new()).priority;
+        assert_eq!((rank(50), rank(1000), rank(-1000)), (50, 100, -100));
     }
 
     #[test]

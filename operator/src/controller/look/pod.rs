@@ -18,6 +18,12 @@ pub struct PodView {
     pub uid: String,
     /// Where in its life it is.
     pub phase: PodPhase,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it should be gone, if it was told to end.
+    pub ends: Option<Timestamp>,
+    /// Whether its volumes and its network are there, where the kubelet says so.
+    pub has_sandbox: Option<bool>,
     /// Its address, once it has one.
     pub ip: Option<String>,
     /// The hash of the template it was made from.
@@ -65,6 +71,9 @@ impl PodView {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             phase: phase(pod),
+            created: pod.creation_timestamp().map(|time| time.0),
+            ends: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            has_sandbox: condition(pod, "PodReadyToStartContainers").map(|c| c.status == "True"),
             ip: status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()),
             template: pod.annotations().get(ANNOTATION_TEMPLATE).cloned(),
             gpus: requested(pod, resource),
@@ -91,7 +100,6 @@ fn phase(pod: &Pod) -> PodPhase {
         return PodPhase::Ending;
     }
     let Some(status) = &pod.status else { return PodPhase::Starting { waiting: None } };
-    let condition = |name: &str| status.conditions.iter().flatten().find(|c| c.type_ == name);
     match status.phase.as_deref() {
         Some("Failed" | "Succeeded") => {
             let reason = status.reason.clone().unwrap_or_else(|| "Ended".to_owned());
@@ -100,9 +108,9 @@ fn phase(pod: &Pod) -> PodPhase {
             PodPhase::Over { message }
         }
         Some("Running") => {
-            PodPhase::Running { ready: condition("Ready").is_some_and(|c| c.status == "True") }
+            PodPhase::Running { ready: condition(pod, "Ready").is_some_and(|c| c.status == "True") }
         }
-        _ => match condition("PodScheduled") {
+        _ => match condition(pod, "PodScheduled") {
             Some(PodCondition { status, reason, message, last_transition_time, .. })
                 if status == "False" && reason.as_deref() == Some("Unschedulable") =>
             {
@@ -114,6 +122,10 @@ fn phase(pod: &Pod) -> PodPhase {
             _ => PodPhase::Starting { waiting: waiting(status.container_statuses.iter().flatten()) },
         },
     }
+}
+
+fn condition<'a>(pod: &'a Pod, name: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == name)
 }
 
 fn waiting<'a>(mut containers: impl Iterator<Item = &'a ContainerStatus>) -> Option<String> {
@@ -197,6 +209,6 @@ mod tests {
         assert_eq!(running.phase, PodPhase::Running { ready: true });
         assert_eq!(running.unhealthy.keys().collect::<Vec<_>>(), ["GPU-b"]);
         assert_eq!(running.address(9090).as_deref(), Some("10.0.0.7:9090"));
-        assert_eq!(running.gpus, 2);
+        assert_eq!((running.gpus, running.has_sandbox), (2, None));
     }
 }
