@@ -117,8 +117,8 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.end(Item::Failed(RequestError::Internal {
-            message: "the engine let go of the request before it was done".into(),
+        self.end(Item::Failed(RequestError::Aborted {
+            reason: "the engine let go of the request before it was done".into(),
         }));
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Outlet {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::{FinishReason, Gone, Item, Outlet, Usage};
+    use super::{FinishReason, Gone, Item, Outlet, RequestError, Usage};
 
     fn recorder() -> (Arc<Mutex<Vec<Item>>>, Outlet) {
         let items = Arc::new(Mutex::new(Vec::new()));
@@ -143,7 +143,7 @@ mod tests {
     fn an_outlet_that_is_dropped_fails() {
         let (items, outlet) = recorder();
         drop(outlet);
-        assert!(matches!(items.lock().unwrap().as_slice(), [Item::Failed(_)]));
+        assert!(matches!(items.lock().unwrap().as_slice(), [Item::Failed(RequestError::Aborted { .. })]));
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub enum RequestError {
         /// Requests that wait.
         waiting: usize,
     },
-    /// It was cancelled, or its model was unloaded.
+    /// It was cancelled, its model was unloaded, or the engine ended.
     #[error("the request was aborted: {reason}")]
     Aborted {
         /// Who ended it.

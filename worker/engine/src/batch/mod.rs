@@ -21,6 +21,18 @@ use sequence::{Fate, Sequence};
 /// by another replica.
 pub const MAX_WAITING: usize = 64;
 
+/// Steps in a row that failed, after which the device is taken for broken.
+const FAULTS_IN_A_ROW: u32 = 3;
+
+/// What a step says of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Sound,
+    /// Nothing that is asked of it will succeed: a context that saw a fault stays
+    /// spoilt until its process ends.
+    Broken,
+}
+
 /// A request whose prompt has been checked and tokenized.
 pub(crate) struct Job {
     /// Shorter than the context.
@@ -41,23 +53,34 @@ pub(crate) struct Batcher<P: Program> {
     running: Vec<Sequence<P::Cache>>,
     /// Counts prompt pieces, so that prompts take turns.
     turn: usize,
+    /// Steps in a row that failed.
+    faults: u32,
 }
 
 impl<P: Program> Batcher<P> {
     pub(crate) fn new(program: P, text: Arc<TextModel>, places: usize) -> Self {
-        Self { program, text, places, waiting: VecDeque::new(), running: Vec::new(), turn: 0 }
+        Self { program, text, places, waiting: VecDeque::new(), running: Vec::new(), turn: 0, faults: 0 }
     }
 
     /// Queues a request. It is refused if too many wait.
     pub(crate) fn submit(&mut self, job: Job) {
-        // Those for whom a place is free only wait for the next step.
-        let free = self.places.saturating_sub(self.running.len());
-        let waiting = self.waiting.len().saturating_sub(free);
+        if self.queued() >= MAX_WAITING {
+            // Who has left since the last step keeps nobody out.
+            self.cancel();
+        }
+        let waiting = self.queued();
         if waiting >= MAX_WAITING {
             job.outlet.fail(RequestError::Busy { waiting });
         } else {
             self.waiting.push_back(job);
         }
+    }
+
+    /// Requests that wait for others: those for whom a place is free only wait for
+    /// the next step.
+    fn queued(&self) -> usize {
+        let free = self.places.saturating_sub(self.running.len());
+        self.waiting.len().saturating_sub(free)
     }
 
     /// Whether a step would do anything.
@@ -66,16 +89,25 @@ impl<P: Program> Batcher<P> {
     }
 
     /// Does one step: cancels, admits, computes, samples, sends.
-    pub(crate) fn step(&mut self) {
+    pub(crate) fn step(&mut self) -> Health {
         self.cancel();
         self.admit();
         let plan = self.plan();
         if plan.is_empty() {
-            return;
+            return Health::Sound;
         }
         match self.compute(&plan) {
-            Ok(answers) => self.accept(&plan, answers),
-            Err(error) => self.fail(&plan, &error),
+            Ok(answers) => {
+                self.faults = 0;
+                self.accept(&plan, answers);
+                Health::Sound
+            }
+            Err(fault) => {
+                self.faults += 1;
+                let broken = matches!(fault, Fault::Panic(_)) || self.faults >= FAULTS_IN_A_ROW;
+                self.fail(&plan, &fault.into_error());
+                if broken { Health::Broken } else { Health::Sound }
+            }
         }
     }
 
@@ -132,7 +164,7 @@ impl<P: Program> Batcher<P> {
         plan
     }
 
-    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<Vec<Option<Vec<f32>>>, Fault> {
         let mut rows = Vec::with_capacity(plan.len());
         let mut planned = plan.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {
@@ -144,7 +176,8 @@ impl<P: Program> Batcher<P> {
         if answers.len() == plan.len() {
             Ok(answers)
         } else {
-            Err(StepError { message: format!("{} answers for {} rows", answers.len(), plan.len()) })
+            let message = format!("{} answers for {} rows", answers.len(), plan.len());
+            Err(Fault::Error(StepError { message }))
         }
     }
 
@@ -176,17 +209,37 @@ impl<P: Program> Drop for Batcher<P> {
     }
 }
 
-/// Tensor libraries tell some faults of a device by panicking; a request must
-/// not take the thread and everybody else's requests with it.
+/// How a step failed.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The program said so.
+    Error(StepError),
+    /// It panicked; what it holds of the device is in an unknown state.
+    Panic(StepError),
+}
+
+impl Fault {
+    pub(crate) fn into_error(self) -> StepError {
+        match self {
+            Self::Error(error) | Self::Panic(error) => error,
+        }
+    }
+}
+
+/// Tensor libraries tell some faults of a device by panicking. Caught, so that
+/// every request that runs gets an answer before the thread ends.
 pub(crate) fn step_caught<P: Program>(
     program: &mut P,
     rows: &mut [Row<'_, P::Cache>],
-) -> Result<Vec<Option<Vec<f32>>>, StepError> {
-    catch_unwind(AssertUnwindSafe(|| program.step(rows))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(StepError { message: text.unwrap_or_else(|| "it panicked".into()) })
-    })
+) -> Result<Vec<Option<Vec<f32>>>, Fault> {
+    match catch_unwind(AssertUnwindSafe(|| program.step(rows))) {
+        Ok(answers) => answers.map_err(Fault::Error),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Fault::Panic(StepError { message: text.unwrap_or_else(|| "it panicked".into()) }))
+        }
+    }
 }
 
 #[cfg(test)]

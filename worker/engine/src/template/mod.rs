@@ -2,7 +2,9 @@
 //!
 //! Templates are Jinja, written for Python: string and list methods work, and
 //! so do the helpers that templates on the hubs expect (`raise_exception`,
-//! `strftime_now`, `tojson`). They come from outside, so their work is limited.
+//! `strftime_now`, `tojson`). They come from outside, so their work and what they
+//! write is limited. What a template keeps in variables is not: the interpreter
+//! refuses only what is multiplied to more than 100 MB.
 
 use std::sync::Arc;
 
@@ -16,6 +18,9 @@ use crate::ChatMessage;
 /// Steps that a template may take: enough for ten thousand messages through the
 /// longest templates in use, and under a second.
 const FUEL: u64 = 5_000_000;
+
+/// Bytes that a template may write: several times what the longest contexts hold.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 
 /// A template that has been parsed.
 #[derive(Debug)]
@@ -71,14 +76,46 @@ impl ChatTemplate {
     ) -> Result<String, TemplateError> {
         let messages = messages.iter().map(|ChatMessage { role, content }| context! { role, content });
         let template = self.environment.get_template(NAME)?;
-        Ok(template.render(context! {
-            messages => messages.collect::<Vec<Value>>(),
-            add_generation_prompt,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            tools => Value::from(()),
-            documents => Value::from(()),
-        })?)
+        let mut text = Text::default();
+        let rendered = template.render_captured_to(
+            context! {
+                messages => messages.collect::<Vec<Value>>(),
+                add_generation_prompt,
+                bos_token => &self.bos,
+                eos_token => &self.eos,
+                tools => Value::from(()),
+                documents => Value::from(()),
+            },
+            &mut text,
+        );
+        if text.overflowed {
+            let message = format!("the chat template writes more than {MAX_TEXT_BYTES} bytes");
+            return Err(TemplateError(message));
+        }
+        drop(rendered?);
+        String::from_utf8(text.bytes).map_err(|error| TemplateError(error.to_string()))
+    }
+}
+
+/// What a template writes, up to [`MAX_TEXT_BYTES`].
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl std::io::Write for Text {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        if piece.len() > MAX_TEXT_BYTES - self.bytes.len() {
+            self.overflowed = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -187,5 +224,15 @@ mod tests {
     fn an_endless_template_runs_out_of_fuel() {
         let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}";
         assert!(render(source).is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_limited() {
+        let times = |n: u32| {
+            format!("{{% set x = 'é' * 500000 %}}{{% for i in range({n}) %}}{{{{ x }}}}{{% endfor %}}")
+        };
+        assert_eq!(render(&times(16)).unwrap().len(), 16_000_000);
+        assert_eq!(render(&times(17)).unwrap_err(), "the chat template writes more than 16777216 bytes");
+        assert!(render("{{ 'a' * 200000000 }}").unwrap_err().contains("too large"));
     }
 }

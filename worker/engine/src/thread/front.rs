@@ -26,7 +26,7 @@ pub(crate) enum Task {
 impl Task {
     /// Answers in place of a thread that has ended.
     pub(crate) fn refuse(self) {
-        let error = RequestError::Internal { message: ENDED.into() };
+        let error = RequestError::Aborted { reason: ENDED.into() };
         match self {
             Task::Generate { outlet, .. } => outlet.fail(error),
             Task::Tokenize { done, .. } => done(Err(error)),

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, RequestError, StartError, UnknownModel};
-use crate::batch::{Batcher, Job};
+use crate::batch::{Batcher, Health, Job};
 use crate::handle::Library;
 use crate::loader::{Loaded, Runtime};
 
@@ -48,23 +48,36 @@ enum Next {
 
 impl<R: Runtime> Device<R> {
     fn run(mut self, inbox: &Receiver<Message<R::Program>>) {
-        loop {
+        let reason = loop {
             match self.receive(inbox) {
-                Next::End => break,
+                Next::End => break "the engine is shutting down",
                 Next::GoOn => {}
             }
-            for slot in self.slots.values_mut() {
-                if let Slot::Ready(batcher) = slot {
-                    batcher.step();
-                }
+            if let Health::Broken = self.step() {
+                // A thread that went on would fail every request at once, and so
+                // attract them all. The process ends with it and is started anew.
+                tracing::error!("the device failed; its thread ends");
+                break "the device failed and the engine is started anew";
             }
-        }
+        };
         for slot in self.slots.values_mut() {
             match slot {
-                Slot::Ready(batcher) => batcher.abort("the engine is shutting down"),
+                Slot::Ready(batcher) => batcher.abort(reason),
                 Slot::Loading { abort, .. } => abort.set(),
             }
         }
+    }
+
+    /// One step of every model.
+    fn step(&mut self) -> Health {
+        for slot in self.slots.values_mut() {
+            if let Slot::Ready(batcher) = slot
+                && let Health::Broken = batcher.step()
+            {
+                return Health::Broken;
+            }
+        }
+        Health::Sound
     }
 
     /// Takes what is there; waits for it if there is nothing to step.

@@ -40,7 +40,7 @@ impl Order {
             Order::Load { listener, .. } => listener.fail(LoadError::Internal { message: ENDED.into() }),
             // With the thread went every model.
             Order::Unload { id, done } => done(Err(UnknownModel { id })),
-            Order::Generate { job, .. } => job.outlet.fail(RequestError::Internal { message: ENDED.into() }),
+            Order::Generate { job, .. } => job.outlet.fail(RequestError::Aborted { reason: ENDED.into() }),
             Order::Shutdown => {}
         }
     }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, Phase};
 use crate::batch::{Batcher, step_caught};
 use crate::loader::{self, Loaded, Runtime, Watch};
-use crate::program::{Program, Row, Stage, StepError};
+use crate::program::{Program, Row, Stage};
 
 use super::{BuiltModel, Done, Message};
 
@@ -98,7 +98,7 @@ pub(super) fn warm<P: Program>(
         listener.progress(Phase::Warming, start as u64, STAGES.len() as u64);
         let mut rows = [Row { cache: &mut cache, start, tokens: &TOKENS, stage }];
         step_caught(&mut loaded.program, &mut rows)
-            .map_err(|StepError { message }| LoadError::Internal { message })?;
+            .map_err(|fault| LoadError::Internal { message: fault.into_error().message })?;
     }
     listener.progress(Phase::Warming, STAGES.len() as u64, STAGES.len() as u64);
     drop(cache);

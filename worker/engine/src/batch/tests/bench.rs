@@ -7,7 +7,7 @@ use hearth_model::testing::TinyLlama;
 use hearth_model::{Model, gguf};
 
 use crate::api::{Cancel, Outlet};
-use crate::batch::{Batcher, Job};
+use crate::batch::{Batcher, Health, Job};
 use crate::program::{Program, Row, Stage, StepError};
 use crate::sample::Sampler;
 use crate::text::TextModel;
@@ -28,6 +28,8 @@ pub(super) struct Script {
     vocabulary: usize,
     alive: Arc<AtomicUsize>,
     steps: Arc<Mutex<Vec<Vec<Seen>>>>,
+    /// Steps that fail, from now on.
+    faults: Arc<AtomicUsize>,
 }
 
 /// Counts itself, and remembers what it was given.
@@ -61,6 +63,10 @@ impl Program for Script {
     }
 
     fn step(&mut self, batch: &mut [Row<'_, Counted>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return Err(StepError { message: "a fault of the device".into() });
+        }
         let mut seen = Vec::new();
         let mut answers = Vec::new();
         for Row { cache, start, tokens, stage } in batch {
@@ -85,6 +91,10 @@ pub(super) struct Bench {
     pub(super) requests: Vec<Asked>,
     pub(super) alive: Arc<AtomicUsize>,
     steps: Arc<Mutex<Vec<Vec<Seen>>>>,
+    /// Steps that fail, from now on.
+    pub(super) faults: Arc<AtomicUsize>,
+    /// What the last step said.
+    pub(super) health: Health,
 }
 
 /// A request that was submitted.
@@ -118,15 +128,16 @@ impl Bench {
             panic!("the whole file was there");
         };
         let text = TextModel::new(&Model::from_gguf(&header).unwrap(), CONTEXT as u32).unwrap();
-        let (alive, steps) = (Arc::default(), Arc::default());
+        let (alive, steps, faults) = (Arc::default(), Arc::default(), Arc::default());
         let program = Script {
             next,
             vocabulary: text.tokenizer().vocabulary(),
             alive: Arc::clone(&alive),
             steps: Arc::clone(&steps),
+            faults: Arc::clone(&faults),
         };
         let batcher = Batcher::new(program, Arc::new(text), places);
-        Self { batcher, requests: Vec::new(), alive, steps }
+        Self { batcher, requests: Vec::new(), alive, steps, faults, health: Health::Sound }
     }
 
     /// Submits a request and says its number.
@@ -162,7 +173,7 @@ impl Bench {
     /// Steps once: the rows that were computed.
     pub(super) fn step(&mut self) -> Vec<Seen> {
         let before = self.steps.lock().unwrap().len();
-        self.batcher.step();
+        self.health = self.batcher.step();
         let steps = self.steps.lock().unwrap();
         assert!(steps.len() <= before + 1, "one step of the program a step");
         steps.get(before).cloned().unwrap_or_default()

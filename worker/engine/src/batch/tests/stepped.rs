@@ -1,6 +1,8 @@
 //! What single steps do.
 
-use crate::batch::MAX_WAITING;
+use std::sync::atomic::Ordering;
+
+use crate::batch::{Health, MAX_WAITING};
 use crate::program::{PREFILL_CHUNK, Stage};
 use crate::{FinishReason, Item, RequestError, Stop};
 
@@ -145,6 +147,16 @@ fn whoever_finds_the_queue_full_is_told_how_many_wait() {
 }
 
 #[test]
+fn who_left_a_full_queue_keeps_nobody_out() {
+    let mut bench = Bench::new(1, letters);
+    let numbers = (0..=MAX_WAITING).map(|_| bench.submit(Ask::new(1, 2))).collect::<Vec<_>>();
+    bench.cancel(numbers[3]);
+    let taken = bench.submit(Ask::new(1, 2));
+    assert_eq!(bench.failure(taken), None);
+    assert!(matches!(bench.failure(numbers[3]), Some(RequestError::Aborted { .. })));
+}
+
+#[test]
 fn a_place_that_was_left_takes_one_more() {
     let mut bench = Bench::new(1, letters);
     bench.submit(Ask::new(1, 1));
@@ -217,12 +229,16 @@ fn characters_of_several_tokens_come_whole() {
 }
 
 #[test]
-fn a_fault_fails_its_step_and_nothing_else() {
+fn a_panic_means_that_the_device_is_broken() {
     let next =
         |tokens: &[u32]| if tokens.len() == 3 { panic!("a fault of the device") } else { letters(tokens) };
     let mut bench = Bench::new(1, next);
     let (faulty, sound) = (bench.submit(Ask::new(1, 9)), bench.submit(Ask::new(5, 3)));
-    bench.step_to_the_end();
+    while bench.failure(faulty).is_none() {
+        assert_eq!(bench.health, Health::Sound);
+        bench.step();
+    }
+    assert_eq!(bench.health, Health::Broken);
     match bench.failure(faulty) {
         Some(RequestError::Internal { message }) => {
             assert!(message.contains("a fault of the device"), "{message}");
@@ -230,8 +246,28 @@ fn a_fault_fails_its_step_and_nothing_else() {
         other => panic!("{other:?}"),
     }
     assert_eq!(bench.ids(faulty).len(), 2);
-    assert!(matches!(last(&bench, sound), Some(Item::Finish { .. })));
+    // Those that the fault did not touch are let go, not failed.
+    bench.batcher.abort("the device failed");
+    assert!(matches!(bench.failure(sound), Some(RequestError::Aborted { .. })));
     assert_eq!(bench.alive(), 0);
+}
+
+#[test]
+fn a_device_that_fails_again_and_again_is_broken() {
+    let mut bench = Bench::new(1, letters);
+    for (faults, health) in [(2, Health::Sound), (2, Health::Sound), (3, Health::Broken)] {
+        bench.faults.store(faults, Ordering::Relaxed);
+        for _ in 0..faults {
+            let number = bench.submit(Ask::new(1, 1));
+            bench.step();
+            assert!(matches!(bench.failure(number), Some(RequestError::Internal { .. })));
+        }
+        assert_eq!(bench.health, health, "after {faults} faults");
+        // One step that succeeds begins the count anew.
+        let number = bench.submit(Ask::new(1, 1));
+        bench.step();
+        assert_eq!(bench.failure(number), None);
+    }
 }
 
 #[test]
