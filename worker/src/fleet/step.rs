@@ -105,7 +105,7 @@ impl State {
         let present: Vec<_> = self.instances.iter().filter(|(_, i)| i.wanted).map(|(id, _)| *id).collect();
         for id in present {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
-            match new.iter().position(|spec| instance.spec.same_load(spec)) {
+            match new.iter().position(|spec| instance.satisfies(spec)) {
                 Some(at) => instance.update(new.swap_remove(at), intent.fence),
                 None => self.retire(id, now, effects),
             }
@@ -240,6 +240,22 @@ impl State {
 }
 
 impl Instance {
+    /// Whether it is, or is on the way to, what a spec asks for. What has its file
+    /// is, wherever the same file lies now; what still waits for it, or failed,
+    /// begins anew with another source or another version.
+    fn satisfies(&self, spec: &ReplicaSpec) -> bool {
+        let (old, new) = (&self.spec.file, &spec.file);
+        let has_file = match self.stage {
+            Stage::Waiting { .. } | Stage::Fetching { .. } | Stage::Failed { .. } => false,
+            Stage::Fetched
+            | Stage::Loading { .. }
+            | Stage::Ready
+            | Stage::Draining { .. }
+            | Stage::Unloading => true,
+        };
+        self.spec.same_load(spec) && (has_file || (&old.url, &old.revision) == (&new.url, &new.revision))
+    }
+
     /// Takes a failure: another try follows, unless it cannot help.
     fn fail(&mut self, failure: Failure, now: Instant) {
         self.failures += 1;

@@ -130,7 +130,8 @@ fn what_runs_speaks_for_the_newest_order_that_it_satisfies() {
     assert_eq!(bench.apply(vec![elsewhere]), [], "a source that renames its version renames no bytes");
     assert_eq!(bench.state.instances[&id].fence, Fence { epoch: 1, generation: 2 });
     bench.apply(vec![]);
-    assert_eq!(bench.state.instances[&id].fence, Fence { epoch: 1, generation: 2 });
+    let fence = bench.state.instances[&id].fence;
+    assert_eq!(fence, Fence { epoch: 1, generation: 2 }, "it drains, and speaks for nothing newer");
 }
 
 #[test]
