@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hearth_plan::{
     Change, Context, Device, GpuClaim, Model, ModelKey, MoveReason, Namespaces, Observed, Placement,
-    RemoveReason, Requirement, Resolution, Selector, Trouble, Worker, WorkerAction, WorkerState, group, plan,
+    RemoveReason, Requirement, Resolution, Selector, Setback, Trouble, Worker, WorkerAction, WorkerState,
+    group, plan,
 };
 use support::*;
 
@@ -354,4 +355,27 @@ fn devices_are_named_by_kind_uuid_or_product() {
         chat.placement.devices = vec![wanted.to_owned()];
         assert_eq!(places(&plan(&observed(workers(), vec![chat])))["chat#0"], place, "{wanted}");
     }
+}
+
+#[test]
+fn a_device_that_cannot_load_a_file_is_left_for_another_if_there_is_one() {
+    let rig = || vec![worker("rig", vec![gpu("GPU-A", "RTX 4090", 24), gpu("GPU-B", "RTX 3090", 24)])];
+    let setback = |device: &str| Setback {
+        worker: "rig".to_owned(),
+        device: device.to_owned(),
+        message: "no such operation".to_owned(),
+    };
+    let first = observed(rig(), vec![model("chat", LLAMA_8B)]);
+    let decided = plan(&first);
+    assert_eq!(places(&decided)["chat#0"], "rig/GPU-A");
+    let mut second = carried_out(first, &decided);
+    second.models[0].setbacks.push(setback("GPU-A"));
+    let decided = plan(&second);
+    assert_eq!(places(&decided)["chat#0"], "rig/GPU-B");
+    let Change::Move { reason, .. } = &decided.models[0].replicas[0].change else { panic!("not moved") };
+    assert_eq!(*reason, MoveReason::NotAllowed("LoadFailed".to_owned()));
+    let mut third = carried_out(second, &decided);
+    assert!(all_kept(&plan(&third)));
+    third.models[0].setbacks.push(setback("GPU-B"));
+    assert!(all_kept(&plan(&third)), "where it fails everywhere it is not moved about");
 }

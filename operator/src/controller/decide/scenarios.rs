@@ -716,3 +716,17 @@ fn a_model_that_cannot_be_loaded_on_one_device_is_tried_on_another_and_then_left
     fail(&mut world);
     assert_eq!((world.state("chat"), device(&world)), (ModelState::Failed, second), "nothing is left to try");
 }
+
+#[test]
+fn which_gpus_a_machine_without_a_process_will_get_is_not_guessed() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    let devices = world.snapshot.links["box"].last.as_ref().unwrap().devices.iter().map(from_wire).collect();
+    world.worker(|worker| worker.status = Some(WorkerStatus { devices, ..WorkerStatus::default() }));
+    world.snapshot.pods.clear();
+    world.snapshot.links.clear();
+    world.other_pod(1);
+    assert!(matches!(world.round(), PodAction::Create(Holds::Gpus { count: 1, .. })));
+    assert!(world.statuses["uid-chat"].replicas.is_empty(), "it is placed once the GPU is known");
+    assert_eq!(world.state("chat"), ModelState::Starting);
+}

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
+use super::link::LinkState;
 use super::links::Links;
 use crate::controller::trigger::Trigger;
 
@@ -171,4 +172,17 @@ async fn another_process_at_the_address_is_not_taken_for_the_worker() {
     assert!(!scene.is_up());
     scene.links.follow(&BTreeMap::new(), Instant::now());
     assert!(scene.links.states().is_empty());
+}
+
+#[test]
+fn an_epoch_is_outbid_if_it_is_greater_or_if_we_were_refused_with_the_same() {
+    let fence = |epoch| Fence { epoch, generation: 4 };
+    let applied = |epoch| {
+        let told = WatchResponse { applied: Some(fence(epoch)), ..WatchResponse::default() };
+        LinkState { last: Some(Arc::new(told)), ..LinkState::new(Instant::now()) }
+    };
+    assert_eq!(applied(5).outbids(5), None, "most likely it is our own");
+    assert_eq!(applied(6).outbids(5), Some(6));
+    let refused = LinkState { outbid: Some(fence(5)), ..applied(5) };
+    assert_eq!((refused.outbids(5), refused.outbids(6)), (Some(5), None));
 }
