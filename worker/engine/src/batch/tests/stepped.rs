@@ -282,5 +282,5 @@ fn dropping_the_batcher_ends_everything() {
         assert!(matches!(items.last(), Some(Item::Failed(RequestError::Aborted { .. }))));
         assert_eq!(items.iter().filter(|item| item.is_terminal()).count(), 1);
     }
-    assert_eq!(alive.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
 }
