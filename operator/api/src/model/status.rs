@@ -170,7 +170,7 @@ pub struct ReplicaStatus {
     /// How the KV cache is kept: F16 or Q8_0.
     #[serde(default)]
     pub kv_type: KvType,
-    /// What identifies the file it was planned from: url and revision or digest.
+    /// What identifies the file it was planned from: its digest, or where none is known, its URL.
     #[serde(default)]
     #[schemars(length(max = 2560))]
     pub file: String,
