@@ -1,4 +1,5 @@
-//! Any bytes as a GGUF file: an answer, within the file, and no panic.
+//! Any bytes as the start of a GGUF file of any size: an answer, within the file, and
+//! no panic.
 #![no_main]
 
 use hearth_model::{Model, Progress, gguf};
@@ -15,5 +16,18 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = Model::from_gguf(&header);
         }
         Err(_) => {}
+    }
+    // A server tells the size of a file that is not here, and may tell anything.
+    let told = bytes.last_chunk().map_or(u64::MAX, |last| u64::from_le_bytes(*last));
+    for size in [told, u64::MAX] {
+        let size = size.max(bytes.len() as u64);
+        match gguf::parse(bytes, Some(size)) {
+            Ok(Progress::Need(more)) => assert!(more > bytes.len() as u64 && more <= size),
+            Ok(Progress::Done(header)) => {
+                assert!(header.min_file_bytes <= size);
+                let _ = Model::from_gguf(&header);
+            }
+            Err(_) => {}
+        }
     }
 });

@@ -28,5 +28,6 @@ pub use arch::{ArchError, Architecture, Dims, Model, RopePairs, RopeScaling};
 pub use dtype::DType;
 pub use footprint::{Footprint, KvType, Shape, WeightStorage, footprint};
 pub use header::{Format, Header, HeaderError, Problem, ReadError, Tensor};
+pub use layout::MAX_FILE_BYTES;
 pub use metadata::{Array, Metadata, MetadataError, Value};
 pub use prefix::Progress;

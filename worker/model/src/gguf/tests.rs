@@ -178,6 +178,17 @@ fn bad_tensors() {
 }
 
 #[test]
+fn no_size_that_is_told_makes_offsets_overflow() {
+    for at in [u64::MAX - 31, (1 << 63) - 32, 1 << 63] {
+        let bytes = two_tensors().raw_tensor("c", 0, &[1], Some(at), vec![]).build();
+        for size in [None, Some(1 << 63), Some(u64::MAX)] {
+            let message = parse(&bytes, size).unwrap_err().to_string();
+            assert!(message.contains("past the end of the file at byte 9223372036854775807"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn other_alignments() {
     for alignment in [8, 64, 4096] {
         let bytes = two_tensors().alignment(alignment).build();

@@ -12,11 +12,14 @@ pub use http::HttpError;
 pub use resolve::ResolveError;
 use url::Url;
 
-/// A URL for messages: without query, which may hold a signature.
+/// A URL for messages: without query, which may hold a signature, and without the
+/// password that a redirect may carry.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
+    // A URL that cannot have them has none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.into()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
+use http::header::{ACCEPT_ENCODING, IF_RANGE, LOCATION, RANGE};
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use url::Url;
@@ -117,7 +117,8 @@ impl Http {
                 request = request.header(IF_RANGE, etag);
             }
             if let Some(token) = get.token.filter(|_| url.origin() == origin) {
-                request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+                // Marks the value as sensitive, so that no layer below prints it.
+                request = request.bearer_auth(token.reveal());
             }
             let response = request.send().await.map_err(|e| HttpError::from_reqwest(&url, e))?;
             let status = response.status();
@@ -131,12 +132,15 @@ impl Http {
             if redirects.len() == MAX_REDIRECTS {
                 return Err(HttpError::TooManyRedirects { url: shown(get.url), allowed: MAX_REDIRECTS });
             }
-            let refused =
-                || HttpError::BadRedirect { url: shown(&url), to: next.chars().take(200).collect() };
-            let next = url.join(next).map_err(|_| refused())?;
+            let refused = |to: &str| {
+                let to = to.chars().take(200).collect();
+                HttpError::BadRedirect { url: shown(&url), to }
+            };
+            let before_query = |to: &str| to.split(['?', '#']).next().unwrap_or_default().to_owned();
+            let next = url.join(next).map_err(|_| refused(&before_query(next)))?;
             // Never from TLS to plain text, whatever the policy.
             if next.scheme() != "https" && (url.scheme() == "https" || next.scheme() != "http") {
-                return Err(refused());
+                return Err(refused(&shown(&next)));
             }
             redirects.push(response.headers().clone());
             url = next;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{Location, Quantization, Resolved, choose};
+use super::{Location, Quantization, Resolved, choose, possible};
 use crate::error::shown;
 use crate::net::{Answer, Get, Http};
 use crate::{Digest, HttpError, ResolveError, Token};
@@ -75,12 +75,8 @@ pub(super) async fn resolve(
 
     let file = choose::file(repository, &commit, files, path, quantization)?;
     let url = below(hub, &[repository, "resolve", &commit, &file.path], None);
-    Ok(Resolved {
-        location: Location::Web(url),
-        revision: commit,
-        sha256: file.sha256,
-        size_bytes: file.size_bytes,
-    })
+    let size_bytes = possible(&url, file.size_bytes)?;
+    Ok(Resolved { location: Location::Web(url), revision: commit, sha256: file.sha256, size_bytes })
 }
 
 /// The hub's URL with more parts behind its path, slashes within them kept, and

@@ -3,7 +3,7 @@
 mod choose;
 mod claim;
 mod hub;
-mod web;
+pub(crate) mod web;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,9 +13,10 @@ use std::sync::Arc;
 pub use choose::{AUTO_ORDER, Quantization};
 use url::Url;
 
+use crate::error::shown;
 use crate::net::Http;
 use crate::uri::PlainHttp;
-use crate::{Digest, Policy, ResolveError, SetupError, Token, Uri, UriError};
+use crate::{Digest, HttpError, Policy, ResolveError, SetupError, Token, Uri, UriError};
 
 /// Where the bytes of a file are. Written as the URL that workers are sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +137,15 @@ impl Sources {
     pub(crate) async fn mounted(&self, claim: &str, path: &str) -> Result<Mounted, ResolveError> {
         claim::stat(&self.policy().claims, claim, path).await
     }
+}
+
+/// The size that a source tells, if a file can have it.
+fn possible(url: &Url, size_bytes: u64) -> Result<u64, HttpError> {
+    if size_bytes > hearth_model::MAX_FILE_BYTES {
+        let why = format!("it says that the file has {size_bytes} bytes, more than any file");
+        return Err(HttpError::BadAnswer { url: shown(url), why });
+    }
+    Ok(size_bytes)
 }
 
 /// A file on a claim.

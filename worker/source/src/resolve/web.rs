@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Location, Resolved};
+use super::{Location, Resolved, possible};
 use crate::error::shown;
 use crate::net::{Answer, Get, Http};
 use crate::{Digest, HttpError, ResolveError, Token};
@@ -21,17 +21,25 @@ pub(super) async fn resolve(http: &Http, url: &Url, token: Option<&Token>) -> Re
         url: shown(url),
         why: "it does not say how large the file is".to_owned(),
     })?;
+    let size_bytes = possible(url, size_bytes)?;
     // A hub says so in the redirect: the ETag of a large file is its digest.
-    let linked = answer.header("x-linked-etag").map(unquoted);
-    let sha256 = linked.and_then(|etag| etag.parse::<Digest>().ok());
-    let revision = answer
-        .header("x-repo-commit")
-        .or(linked)
-        .or_else(|| answer.last_header("etag").map(unquoted))
-        .or_else(|| answer.last_header("last-modified"))
-        .unwrap_or_default();
-    let revision = revision.to_owned();
+    let sha256 = answer.header(LINKED_ETAG).map(unquoted).and_then(|etag| etag.parse::<Digest>().ok());
+    let revision = versions(&answer).next().unwrap_or_default().to_owned();
     Ok(Resolved { location: Location::Web(url.clone()), revision, sha256, size_bytes })
+}
+
+/// The ETag of the file that a hub's redirect leads to.
+const LINKED_ETAG: &str = "x-linked-etag";
+
+/// What an answer calls the version that it is of, the best name first.
+pub(crate) fn versions(answer: &Answer) -> impl Iterator<Item = &str> {
+    let names = [
+        answer.header("x-repo-commit"),
+        answer.header(LINKED_ETAG).map(unquoted),
+        answer.last_header("etag").map(unquoted),
+        answer.last_header("last-modified"),
+    ];
+    names.into_iter().flatten().filter(|name| !name.is_empty())
 }
 
 fn size(answer: &Answer) -> Option<u64> {

@@ -83,6 +83,31 @@ async fn a_url_of_the_hub_tells_its_digest_in_the_redirect() {
 }
 
 #[tokio::test]
+async fn a_size_that_no_file_has_is_refused() {
+    let hub = Hub::with("a.gguf", "abcdef").await;
+    let url = hub.url("/owner/repo/resolve/main/a.gguf");
+    for bytes in [u64::MAX, 1 << 63] {
+        hub.linked_size(bytes);
+        let error = resolve(&hub.sources(), &url, None).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_permanent()), ("SourceBadAnswer", true));
+        assert!(error.to_string().contains(&format!("{bytes} bytes, more than any file")), "{error}");
+    }
+    hub.linked_size(i64::MAX as u64);
+    assert_eq!(resolve(&hub.sources(), &url, None).await.unwrap().size_bytes, i64::MAX as u64);
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_without_its_query() {
+    let hub = Hub::with("a.gguf", "abcdef").await;
+    for to in ["http://u:s3cret@h/b.gguf?signature=s3cret", "ftp://h/b.gguf?signature=s3cret#s3cret"] {
+        hub.answer([Answer::Redirect(to.to_owned())]);
+        let error = resolve(&hub.sources(), &hub.url("/files/a.gguf"), None).await.unwrap_err().to_string();
+        assert!(error.contains("://h/b.gguf`, which is not an https URL"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_claim() {
     let hub = Hub::start().await;
     let claims = tempfile::tempdir().unwrap();

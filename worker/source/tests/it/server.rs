@@ -52,6 +52,7 @@ struct Inner {
     seen: Vec<Seen>,
     token: Option<String>,
     etag: Option<String>,
+    linked_size: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +131,11 @@ impl Hub {
     /// Sets the ETag of every file; `None` sends none.
     pub(crate) fn etag(&self, etag: Option<&str>) {
         self.lock().etag = etag.map(str::to_owned);
+    }
+
+    /// Sets the size that redirects tell, whatever the file has.
+    pub(crate) fn linked_size(&self, bytes: u64) {
+        self.lock().linked_size = Some(bytes);
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -236,7 +242,7 @@ async fn linked(
     let headers = [
         ("x-repo-commit", COMMIT.to_owned()),
         ("x-linked-etag", format!("\"{}\"", Digest::of(&bytes))),
-        ("x-linked-size", bytes.len().to_string()),
+        ("x-linked-size", hub.lock().linked_size.unwrap_or(bytes.len() as u64).to_string()),
         ("location", format!("/files/{path}")),
     ];
     Ok((StatusCode::FOUND, headers, "").into_response())
