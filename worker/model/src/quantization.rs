@@ -44,8 +44,15 @@ const FILE_TYPES: &[(u64, &str)] = &[
 
 /// The mixes that the reference engine reads, best first: what `Auto` prefers
 /// is decided by who picks a file, not here.
-pub const READABLE: &[&str] =
-    &["F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0"];
+///
+/// A mix holds other types than its name says: rows that are no whole blocks of 256
+/// get a type with blocks of 32, `Q5_0` in the place of `Q4_K`, `Q5_1` of `Q5_K`,
+/// `Q8_0` of `Q6_K` and `IQ4_NL` of what is smaller. All of them are
+/// [`DType::READABLE`].
+pub const READABLE: &[&str] = &[
+    "F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1",
+    "IQ4_NL", "IQ4_XS", "Q4_0", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "Q2_K_S",
+];
 
 /// Every name that a file may have, in the order of `general.file_type`.
 pub fn names() -> impl Iterator<Item = &'static str> {

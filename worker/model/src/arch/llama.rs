@@ -119,6 +119,7 @@ fn gguf_numbers(m: &Metadata, vocab: u32) -> Result<Numbers, ArchError> {
     let embedding = m.require_u32("llama.embedding_length")?;
     let head_dim = embedding.checked_div(heads).unwrap_or(0);
     let head_dim_k = m.u32("llama.attention.key_length")?.unwrap_or(head_dim);
+    attention_scale(m, head_dim_k)?;
     Ok(Numbers {
         layers: m.require_u32("llama.block_count")?,
         heads,
@@ -138,6 +139,21 @@ fn gguf_numbers(m: &Metadata, vocab: u32) -> Result<Numbers, ArchError> {
         },
         may_tie: true,
     })
+}
+
+/// Refuses another scale than one over the root of the head's size, which a file
+/// may write down, or write 0 for.
+fn attention_scale(m: &Metadata, head_dim_k: u32) -> Result<(), ArchError> {
+    let usual = 1.0 / f64::from(head_dim_k).sqrt();
+    let is_usual = |found: f32| found == 0.0 || (f64::from(found) - usual).abs() <= 1e-4 * usual;
+    match m.f32("llama.attention.scale")? {
+        Some(found) if !is_usual(found) => Err(ArchError::Unsupported {
+            feature: "attention with a scale of its own",
+            found: found.to_string(),
+            remedy: "use a model with the usual one",
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A number that a file may give once, or once a layer if it is always the same.

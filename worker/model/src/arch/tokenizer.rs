@@ -90,7 +90,7 @@ const TURN_ENDS: &[&str] = &[
 
 /// Pre-tokenizers whose models were trained with a start token although their
 /// files do not say so.
-const PRE_WITH_BOS: &[&str] = &["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken"];
+const PRE_WITH_BOS: &[&str] = &["llama3", "llama-v3", "llama-bpe"];
 
 impl TokenizerSpec {
     /// Reads the vocabulary of a GGUF header; `None` if it has none.

@@ -89,11 +89,3 @@ pub(super) fn q3(b: &[u8], y: &mut [f32]) {
         }
     }
 }
-
-/// A 32-bit `d` and 256 signed bytes; sums of 16 follow, which are not needed.
-pub(super) fn q8(b: &[u8], y: &mut [f32]) {
-    let d = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    for (y, q) in y.iter_mut().zip(&b[4..260]) {
-        *y = d * signed(*q);
-    }
-}

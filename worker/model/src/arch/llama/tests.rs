@@ -56,6 +56,10 @@ fn what_cannot_be_served_says_why() {
         (tiny().replace("llama.feed_forward_length", Value::U32(63)), "the metadata says [63, 32]"),
         (tiny().replace("llama.context_length", Value::U32(0)), "`context_length` is 0"),
         (tiny().meta("llama.expert_count", Value::U32(8)), "a mixture of experts is not supported (found 8)"),
+        (
+            tiny().meta("llama.attention.scale", Value::F32(0.125)),
+            "attention with a scale of its own is not supported (found 0.125)",
+        ),
         (tiny().meta("split.count", Value::U16(4)), "split over files"),
         (tiny().meta("llama.rope.scaling.type", s("yarn")), "rope scaling is not supported (found yarn)"),
         (
@@ -79,16 +83,35 @@ fn what_cannot_be_served_says_why() {
         (
             tiny().without_tensor("output_norm.weight").tensor(
                 "output_norm.weight",
-                DType::Q5_0,
+                DType::MXFP4,
                 &[32],
-                vec![0; 22],
+                vec![0; 17],
             ),
-            "has type Q5_0, which the engine does not read; it reads F32, F16, Q4_0",
+            "has type MXFP4, which the engine does not read; it reads F32, F16, Q4_0, Q4_1, Q5_0",
         ),
     ];
     for (builder, expected) in cases {
         let message = model(&builder).expect_err(expected).to_string();
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn narrow_rows_of_a_larger_mix_are_read() {
+    // What a mix of `Q4_K` and others has where rows are no whole blocks of 256.
+    for (dtype, bytes) in [(DType::Q5_0, 22), (DType::Q5_1, 24), (DType::IQ4_NL, 18), (DType::Q8_0, 34)] {
+        let narrow = tiny().without_tensor("blk.0.attn_v.weight");
+        let narrow = narrow.tensor("blk.0.attn_v.weight", dtype, &[16, 32], vec![0; 16 * bytes]);
+        let m = model(&narrow).unwrap();
+        assert_eq!(m.weights.layers[0].value.dtype, dtype);
+        assert_eq!(m.dims.weights_packed_bytes, (m.parameters - 512) * 4 + 16 * bytes as u64);
+    }
+}
+
+#[test]
+fn the_usual_scale_of_attention_may_be_written_down() {
+    for scale in [0.0, 1.0 / 8f32.sqrt()] {
+        model(&tiny().meta("llama.attention.scale", Value::F32(scale))).unwrap();
     }
 }
 

@@ -36,9 +36,9 @@ impl Taker<'_> {
         if !tensor.dtype.is_readable() {
             return Err(ArchError::UnreadableType { name: name.to_owned(), dtype: tensor.dtype });
         }
-        // Tensors do not overlap within a file of less than 2^63 bytes, and none
-        // has more than 2 elements a byte: neither sum can overflow.
-        self.parameters += tensor.elements();
+        // Too many parameters are refused at the end. Bytes cannot be too many:
+        // tensors do not overlap within a file of less than 2^63.
+        self.parameters = self.parameters.saturating_add(tensor.elements());
         self.packed_bytes += tensor.bytes;
         Ok(Some(tensor.clone()))
     }
