@@ -144,7 +144,9 @@ fn claim(rest: &str) -> Result<Uri, String> {
     if claim.len() > 253 || !claim.split('.').all(is_label) {
         return Err(format!("`{claim}` cannot be the name of a claim"));
     }
-    Ok(Uri::Claim { claim: claim.to_owned(), path: relative(path)? })
+    let path = relative(path)?;
+    not_safetensors(&path)?;
+    Ok(Uri::Claim { claim: claim.to_owned(), path })
 }
 
 fn web(text: &str) -> Result<Uri, String> {
@@ -165,7 +167,17 @@ fn web(text: &str) -> Result<Uri, String> {
     if url.path() == "/" {
         return Err("it names a host but no file".to_owned());
     }
+    not_safetensors(url.path())?;
     Ok(Uri::Web(url))
+}
+
+/// Says so before anything is fetched. Another name may be anything: its header
+/// will tell.
+fn not_safetensors(path: &str) -> Result<(), String> {
+    if path.to_ascii_lowercase().ends_with(".safetensors") {
+        return Err("it names a safetensors file, and only GGUF files are served yet".to_owned());
+    }
+    Ok(())
 }
 
 fn word<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
@@ -245,6 +257,9 @@ mod tests {
             ("https:///a", ""),
             ("https://u:p@h/a", "belong in a Secret"),
             ("https://h/a#b", "has a fragment"),
+            ("https://h/a.Safetensors?b=c", "only GGUF files are served yet; use https://host/file.gguf"),
+            ("pvc://c/model.safetensors", "only GGUF files are served yet; use pvc://"),
+            ("hf://o/r/model.safetensors", "`model.safetensors` is not a .gguf file"),
             ("https://h/a b", "write spaces as %20"),
             ("hf://owner", "the repository is missing"),
             ("hf:///r", "the owner is missing"),

@@ -84,6 +84,16 @@ pub enum FetchError {
         /// The size found.
         got: u64,
     },
+    /// The source has another version than the one that was resolved.
+    #[error("{url} has version `{got}`, not `{expected}`: the file has changed since it was resolved")]
+    Changed {
+        /// The source.
+        url: String,
+        /// The version asked for.
+        expected: String,
+        /// The version found.
+        got: String,
+    },
     /// There is no room.
     #[error(
         "the store at {path} has {free} bytes free, and {needed} are needed; enlarge it or remove models"
@@ -110,14 +120,15 @@ pub enum FetchError {
 
 impl FetchError {
     /// Trying again with the same input cannot help. A full disk is not
-    /// permanent: room may be made.
+    /// permanent: room may be made. Nor is another version: resolved again, the
+    /// source may be of one mind.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Http(e) => e.is_permanent(),
             Self::Claim(e) => e.is_permanent(),
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => true,
-            Self::DiskFull { .. } | Self::Io { .. } => false,
+            Self::Changed { .. } | Self::DiskFull { .. } | Self::Io { .. } => false,
         }
     }
 
@@ -128,7 +139,7 @@ impl FetchError {
             Self::Http(e) => e.reason(),
             Self::Claim(e) => e.reason(),
             Self::DigestMismatch { .. } => "DigestMismatch",
-            Self::SizeMismatch { .. } => "SourceChanged",
+            Self::SizeMismatch { .. } | Self::Changed { .. } => "SourceChanged",
             Self::DiskFull { .. } => "DiskFull",
             Self::Io { .. } => "StoreFailed",
         }

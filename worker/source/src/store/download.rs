@@ -9,6 +9,7 @@ use super::partial::{Journal, Partial, Writer};
 use super::{Gate, Progress, Retry};
 use crate::error::shown;
 use crate::net::{Answer, Get};
+use crate::resolve::web;
 use crate::{Digest, FetchError, HttpError, Resolved, Sources, Token};
 
 /// Room left on the disk beside the file: for journals and the rest of the worker.
@@ -56,6 +57,7 @@ impl Job<'_> {
                 FetchError::DigestMismatch { .. } => this.found > 0 && std::mem::take(&mut may_start_over),
                 FetchError::Claim(_)
                 | FetchError::SizeMismatch { .. }
+                | FetchError::Changed { .. }
                 | FetchError::DiskFull { .. }
                 | FetchError::Io { .. } => false,
             };
@@ -139,6 +141,11 @@ impl Job<'_> {
             }
             other => other?,
         };
+        if let Some(got) = self.other_version(&answer) {
+            self.folder.discard(self.key);
+            let expected = self.resolved.revision.clone();
+            return Err(FetchError::Changed { url: shown(self.url), expected, got });
+        }
         let expected = self.resolved.size_bytes;
         let size = if answer.response.status() == StatusCode::PARTIAL_CONTENT {
             let Some((first, size)) = answer.content_range().filter(|(first, _)| *first == partial.len)
@@ -160,6 +167,20 @@ impl Job<'_> {
         let journal = Journal { url: self.url.to_string(), size_bytes: expected, etag };
         partial.begin(self.folder, self.key, journal)?;
         Ok(answer)
+    }
+
+    /// The version that an answer is of, if that is not the one that was resolved.
+    /// A digest is a better judge, and an address that names its version, as those
+    /// of a hub do, has no other.
+    fn other_version(&self, answer: &Answer) -> Option<String> {
+        let expected = self.resolved.revision.as_str();
+        let named = self.url.path_segments().is_some_and(|mut parts| parts.any(|part| part == expected));
+        if self.resolved.sha256.is_some() || expected.is_empty() || named {
+            return None;
+        }
+        let mut versions = web::versions(answer).peekable();
+        let got = versions.peek()?.to_string();
+        versions.all(|version| version != expected).then_some(got)
     }
 
     /// Takes what comes, to the last byte.

@@ -120,13 +120,39 @@ async fn a_changed_file_is_fetched_anew_and_a_server_without_ranges_as_well() {
         let root = tempfile::tempdir().unwrap();
         let once = Retry { times: 0, ..IMPATIENT };
         let store = open(root.path()).with_retry(once);
-        let error = fetch(&store, &hub, &resolved(&hub, &bytes, false)).await.unwrap_err();
+        let error = fetch(&store, &hub, &resolved(&hub, &bytes, true)).await.unwrap_err();
         assert!(matches!(error, FetchError::Http(HttpError::Cut { .. })), "{error}");
+        // A digest says which bytes are meant, whatever the server calls them.
         hub.etag(Some("\"v2\""));
         hub.answer([answer]);
-        let blob = fetch(&store, &hub, &resolved(&hub, &bytes, false)).await.unwrap();
+        let blob = fetch(&store, &hub, &resolved(&hub, &bytes, true)).await.unwrap();
         assert_eq!(std::fs::read(&blob.path).unwrap(), bytes);
     }
+}
+
+#[tokio::test]
+async fn without_a_digest_another_version_is_not_taken_for_the_one_that_was_resolved() {
+    let bytes = file(1 << 20);
+    let hub = Hub::with("a.gguf", bytes.clone()).await;
+    hub.etag(Some("\"v1\""));
+    hub.answer([Answer::CutAfter(300_000)]);
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).with_retry(Retry { times: 0, ..IMPATIENT });
+    let v1 = resolved(&hub, &bytes, false);
+    fetch(&store, &hub, &v1).await.unwrap_err();
+    hub.etag(Some("W/\"v2\""));
+    for _ in 0..2 {
+        let error = fetch(&store, &hub, &v1).await.unwrap_err();
+        assert_eq!((error.reason(), error.is_permanent()), ("SourceChanged", false));
+        assert!(error.to_string().contains("has version `v2`, not `v1`"), "{error}");
+        assert_eq!((store.used_bytes().unwrap(), entries(&root.path().join("sources"))), (0, 0));
+    }
+    let v2 = Resolved { revision: "v2".to_owned(), ..v1.clone() };
+    fetch(&store, &hub, &v2).await.unwrap();
+    // An address that names its version has no other.
+    hub.add("v1/a.gguf", bytes);
+    let named = Resolved { location: hub.url("/files/v1/a.gguf").parse().unwrap(), ..v1 };
+    fetch(&store, &hub, &named).await.unwrap();
 }
 
 #[tokio::test]
