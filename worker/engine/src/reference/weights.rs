@@ -24,8 +24,8 @@ enum Loaded {
 }
 
 impl Weights {
-    /// Reads the weights in order, and tells after each how many bytes of the
-    /// file are done.
+    /// Reads the weights in order, and tells after each slice of one how many
+    /// bytes of the file are done.
     pub(super) fn read(
         weights: &[Weight],
         file: &mut File,
@@ -37,7 +37,10 @@ impl Weights {
         let mut done = 0;
         watch.progress(Phase::Loading, done, total)?;
         for Weight { tensor, shape } in weights {
-            let numbers = file.numbers(tensor)?;
+            let numbers = file.numbers_watched(tensor, &mut |bytes| {
+                done += bytes;
+                watch.progress(Phase::Loading, done, total)
+            })?;
             read.bytes += size_of_val(numbers.as_slice()) as u64;
             read.loaded.push(match *shape {
                 WeightShape::Vector { len } => {
@@ -47,8 +50,6 @@ impl Weights {
                     Loaded::Matrix(Tensor::from_data(TensorData::new(numbers, [outputs, inputs]), device))
                 }
             });
-            done += tensor.bytes;
-            watch.progress(Phase::Loading, done, total)?;
         }
         Ok(read)
     }
@@ -81,40 +82,62 @@ impl Weights {
     }
 }
 
+/// Bytes of a tensor that are read and widened at a time: a fraction of a second,
+/// so that a load that nobody waits for any more soon ends.
+const SLICE_BYTES: usize = 16 << 20;
+
 /// A model file.
 pub(super) struct File {
     path: PathBuf,
     file: std::fs::File,
+    slice_bytes: usize,
 }
 
 impl File {
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
         let file =
             std::fs::File::open(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, slice_bytes: SLICE_BYTES })
     }
 
-    /// A tensor's elements.
+    /// The elements of a small tensor.
     pub(super) fn numbers(&mut self, tensor: &hearth_model::Tensor) -> Result<Vec<f32>, LoadError> {
-        let unreadable = |source| LoadError::File { path: self.path.clone(), source };
-        let mut packed = vec![0; usize::try_from(tensor.bytes).map_err(|_| self.too_large(tensor))?];
-        let elements = usize::try_from(tensor.elements()).map_err(|_| self.too_large(tensor))?;
-        self.file.seek(SeekFrom::Start(tensor.offset)).map_err(unreadable)?;
-        self.file.read_exact(&mut packed).map_err(unreadable)?;
+        self.numbers_watched(tensor, &mut |_| Ok(()))
+    }
 
-        // About a megabyte of elements a task, and whole blocks.
-        let blocks = 1 << 10;
+    /// A tensor's elements. `read` is told the bytes of each slice, of at most
+    /// [`SLICE_BYTES`], once it is widened, and may end the reading.
+    fn numbers_watched(
+        &mut self,
+        tensor: &hearth_model::Tensor,
+        read: &mut dyn FnMut(u64) -> Result<(), LoadError>,
+    ) -> Result<Vec<f32>, LoadError> {
+        let bytes = usize::try_from(tensor.bytes).map_err(|_| self.too_large(tensor))?;
+        let elements = usize::try_from(tensor.elements()).map_err(|_| self.too_large(tensor))?;
+        let Self { path, file, slice_bytes } = self;
+        let unreadable = |source| LoadError::File { path: path.clone(), source };
+        file.seek(SeekFrom::Start(tensor.offset)).map_err(unreadable)?;
+
         let (block_len, block_bytes) =
             (tensor.dtype.block_len() as usize, tensor.dtype.block_bytes() as usize);
+        let slice_blocks = *slice_bytes / block_bytes;
+        let mut packed = vec![0; bytes.min(slice_blocks * block_bytes)];
         let mut numbers = vec![0.0; elements];
-        numbers
-            .par_chunks_mut(blocks * block_len)
-            .zip(packed.par_chunks(blocks * block_bytes))
-            .try_for_each(|(numbers, packed)| dequantize(tensor.dtype, packed, numbers))
-            .map_err(|error| LoadError::Model {
-                path: self.path.clone(),
-                message: format!("tensor `{}`: {error}", tensor.name),
-            })?;
+        for numbers in numbers.chunks_mut(slice_blocks * block_len) {
+            let packed = &mut packed[..numbers.len() / block_len * block_bytes];
+            file.read_exact(packed).map_err(unreadable)?;
+            // Tasks of some ten thousand elements, and whole blocks.
+            let blocks = 1 << 10;
+            numbers
+                .par_chunks_mut(blocks * block_len)
+                .zip(packed.par_chunks(blocks * block_bytes))
+                .try_for_each(|(numbers, packed)| dequantize(tensor.dtype, packed, numbers))
+                .map_err(|error| LoadError::Model {
+                    path: path.clone(),
+                    message: format!("tensor `{}`: {error}", tensor.name),
+                })?;
+            read(packed.len() as u64)?;
+        }
         Ok(numbers)
     }
 
@@ -122,5 +145,61 @@ impl File {
         let message =
             format!("tensor `{}` has {} bytes, more than this machine addresses", tensor.name, tensor.bytes);
         LoadError::Model { path: self.path.clone(), message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use burn::tensor::Device;
+    use hearth_model::{DType, Tensor};
+
+    use super::{File, Weights};
+    use crate::api::{LoadError, Phase};
+    use crate::arch::{Weight, WeightShape};
+    use crate::loader::Watch;
+
+    /// Notes what it is told, and stops when it was told so often.
+    struct Patience {
+        told: Vec<u64>,
+        calls: usize,
+    }
+
+    impl Watch for Patience {
+        fn progress(&mut self, _: Phase, done: u64, _: u64) -> Result<(), LoadError> {
+            self.told.push(done);
+            if self.told.len() == self.calls { Err(LoadError::Cancelled) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_large_tensor_is_read_in_slices_and_each_is_told() {
+        // Two slices of 5 blocks, which do not fill them, and a bit. The low nibbles
+        // of every block count up, at a scale of 1.
+        let (slice_bytes, blocks) = (100, 13);
+        let block = |i: usize| [0, 0x3c].into_iter().chain([i as u8; 16]);
+        let bytes = (0..blocks).flat_map(block).collect::<Vec<u8>>();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[7; 32]).unwrap();
+        file.write_all(&bytes).unwrap();
+        let shape = vec![blocks as u64, 32];
+        let total = bytes.len() as u64;
+        let tensor = Tensor { name: "t".into(), dtype: DType::Q4_0, shape, offset: 32, bytes: total };
+        let mut file = File { slice_bytes, ..File::open(file.path()).unwrap() };
+
+        let numbers = file.numbers(&tensor).unwrap();
+        assert_eq!(numbers.len(), blocks * 32);
+        for (i, block) in numbers.chunks(32).enumerate() {
+            assert_eq!((block[0], block[31]), (i as f32 - 8.0, -8.0), "block {i}");
+        }
+
+        let weight = [Weight { tensor, shape: WeightShape::Matrix { outputs: blocks, inputs: 32 } }];
+        let slice = 5 * 18;
+        for (calls, told) in [(9, vec![0, slice, 2 * slice, total]), (2, vec![0, slice])] {
+            let mut watch = Patience { told: Vec::new(), calls };
+            let read = Weights::read(&weight, &mut file, &Device::flex(), &mut watch);
+            assert_eq!((read.is_ok(), watch.told), (calls == 9, told));
+        }
     }
 }
