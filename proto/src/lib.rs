@@ -36,5 +36,7 @@ pub mod control {
     }
 }
 
+pub mod unreadable;
+
 /// All packages as a serialized `FileDescriptorSet`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -8,16 +8,20 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_proto::FILE_DESCRIPTOR_SET;
 use hearth_proto::inference::v1::inference_service_server::InferenceServiceServer;
 use hearth_proto::worker::v1::worker_service_server::WorkerServiceServer;
+use hearth_proto::{FILE_DESCRIPTOR_SET, unreadable};
 use hearth_tls::{Guard, Role};
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 use tonic_health::{ServingStatus, pb as health};
+use tower::layer::util::{Identity, Stack};
+use tower::util::MapResponseLayer;
 
 use crate::fleet::FleetHandle;
 use crate::fleet::route::InFlight;
@@ -47,6 +51,13 @@ impl Access {
     }
 }
 
+/// All services, behind what makes answers clear that tonic gives by itself.
+pub type Port = Router<Stack<MapResponseLayer<fn(Response<Body>) -> Response<Body>>, Identity>>;
+
+fn clarify(response: Response<Body>) -> Response<Body> {
+    unreadable::clarify(response, MESSAGE_LIMIT)
+}
+
 /// Ends what would otherwise keep a server from ending.
 #[derive(Clone, Debug, Default)]
 pub struct Closing {
@@ -67,7 +78,7 @@ pub async fn router(
     access: Access,
     closing: Closing,
     in_flight: InFlight,
-) -> Result<(Router, Health), tonic_reflection::server::Error> {
+) -> Result<(Port, Health), tonic_reflection::server::Error> {
     let worker = WorkerServiceServer::new(worker::WorkerApi::new(fleet.clone(), closing.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT);
     let inference =
@@ -84,7 +95,9 @@ pub async fn router(
 
     let controller = access.guard(&[Role::Controller]);
     let clients = access.guard(&[Role::Controller, Role::Gateway]);
+    let layer = MapResponseLayer::new(clarify as fn(_) -> _);
     let router = Server::builder()
+        .layer(layer)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(InterceptedService::new(worker, controller))

@@ -3,11 +3,11 @@
 mod health;
 mod inference;
 mod server;
-mod too_large;
 
 use std::{future::Future, sync::Arc};
 
 use hearth_proto::inference::v1::inference_service_server::{InferenceServiceServer, SERVICE_NAME};
+use hearth_proto::unreadable;
 use tokio::{net::TcpListener, select};
 use tonic::service::Routes;
 use tower::util::MapResponseLayer;
@@ -35,7 +35,7 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
-        .layer(MapResponseLayer::new(too_large::clarify));
+        .layer(MapResponseLayer::new(|response| unreadable::clarify(response, MAX_MESSAGE)));
     select! {
         () = server::serve(listener, router, shutdown) => Ok(()),
         never = follow => match never {},
