@@ -24,7 +24,7 @@ impl EngineApi {
 
 /// The engine's thread ended without an answer; the process is about to.
 fn thread_gone<E>(_: E) -> Status {
-    Status::internal("the engine's thread is gone")
+    Status::aborted("the engine's thread is gone and the engine is started anew")
 }
 
 #[tonic::async_trait]

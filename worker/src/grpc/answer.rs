@@ -118,7 +118,8 @@ pub(super) fn explain(status: Status, begun: bool) -> Status {
     match status.code() {
         Code::InvalidArgument | Code::ResourceExhausted | Code::Internal => status,
         // The model was there when the request was sent.
-        Code::NotFound | Code::Aborted => broken_off("the model was unloaded", begun),
+        Code::NotFound => broken_off("the model was unloaded", begun),
+        Code::Aborted => broken_off(status.message(), begun),
         _ => engine_died(begun),
     }
 }
@@ -145,6 +146,8 @@ mod tests {
         assert_eq!(code(Status::internal("x"), true), Code::Internal);
         assert_eq!(code(Status::not_found("x"), false), Code::Unavailable);
         assert_eq!(code(Status::aborted("x"), true), Code::Aborted);
+        let let_go = explain(Status::aborted("the device failed"), false);
+        assert_eq!((let_go.code(), let_go.message()), (Code::Unavailable, "the device failed"));
         assert_eq!(code(Status::unknown("transport"), true), Code::Aborted);
         assert_eq!(code(Status::cancelled("reset"), false), Code::Unavailable);
         let cut = Status::from_error(Box::new(std::io::Error::other("cut")));
