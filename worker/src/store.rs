@@ -73,11 +73,17 @@ impl ModelStore {
         Ok(Resolved { location, revision: revision.clone(), sha256: *sha256, size_bytes: *size_bytes })
     }
 
+    /// What the file's bytes are, if its source says so or was asked before.
+    fn digest(&self, file: &FileSpec) -> Option<Digest> {
+        file.sha256.or_else(|| self.store.recorded(&self.resolved(file).ok()?))
+    }
+
     /// Whether anything was removed.
     async fn make_room(&self, keep: &[FileSpec], bytes: u64) -> bool {
-        let keep: HashSet<Digest> = keep.iter().filter_map(|f| f.sha256).collect();
-        let store = self.store.clone();
+        let (this, wanted) = (self.clone(), keep.to_vec());
         let collect = move || {
+            let store = &this.store;
+            let keep: HashSet<Digest> = wanted.iter().filter_map(|file| this.digest(file)).collect();
             let quota = store.used_bytes()?.saturating_sub(bytes);
             store.collect(&keep, quota)
         };
@@ -111,5 +117,45 @@ fn failure(error: &FetchError) -> Failure {
         reason: error.reason().to_owned(),
         message: crate::error::chain(error),
         permanent: error.is_permanent(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use hearth_source::PlainHttp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_made_of_what_nobody_wants() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/wanted", get(|| async { ([("etag", "\"1\"")], "wanted") }))
+            .route("/spare", get(|| async { ([("etag", "\"1\"")], "spare!") }));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let folder = tempfile::tempdir().unwrap();
+        let policy = Policy { plain_http: PlainHttp::Allow, allow_private: true, ..Policy::default() };
+        let store = ModelStore::open(folder.path(), policy).unwrap();
+        // Neither names its digest: what it was is known only from when it came.
+        let file = |path: &str| FileSpec {
+            url: format!("http://{address}/{path}"),
+            sha256: None,
+            size_bytes: 6,
+            revision: "1".into(),
+            bearer_token: None,
+        };
+        let (wanted, spare) = (file("wanted"), file("spare"));
+        for file in [&wanted, &spare] {
+            store.fetch(file, &[], |_, _| {}).await.unwrap();
+        }
+        server.abort();
+        assert!(store.make_room(std::slice::from_ref(&wanted), u64::MAX).await);
+        assert_eq!(store.usage().used, 6);
+        store.fetch(&wanted, &[], |_, _| {}).await.expect("it is still here");
+        assert!(store.make_room(&[], u64::MAX).await);
+        assert_eq!(store.usage().used, 0);
     }
 }

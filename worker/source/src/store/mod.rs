@@ -183,7 +183,8 @@ impl Store {
 
     /// The digest that a source without one gave before; a source that does not
     /// name its versions is asked again.
-    fn recorded(&self, resolved: &Resolved) -> Option<Digest> {
+    #[must_use]
+    pub fn recorded(&self, resolved: &Resolved) -> Option<Digest> {
         if resolved.revision.is_empty() {
             return None;
         }
