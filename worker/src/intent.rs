@@ -128,7 +128,8 @@ impl IntentFile {
     /// Replaces the file, whole, and returns when it would survive a power cut.
     ///
     /// # Errors
-    /// Then the old file still stands.
+    /// Then the old file still stands; or, if only the directory could not be synced,
+    /// the new one does, and a power cut may bring the old one back.
     pub fn save(&self, intent: &Intent) -> Result<(), IntentError> {
         let text = serde_json::to_vec_pretty(&OnDisk { layout: LAYOUT, intent })
             .map_err(|source| IntentError::Parse { path: self.path.clone(), source })?;

@@ -14,10 +14,11 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::child::{EXIT_ENGINE_FAULT, EXIT_NOT_STARTED};
+use crate::fleet::step::NOT_ENDED;
 use crate::host::{self, Device, EngineKind};
 use crate::spec::Failure;
 
-use process::Process;
+use process::{KILLED_WITHIN, Process};
 pub use socket::SocketDir;
 
 /// A driver may take seconds to open a device.
@@ -70,11 +71,21 @@ impl Launcher {
             }
         };
         tracing::info!(device = device.uuid, pid = process.id(), "an engine process was started");
-        let failure = tokio::select! {
+        let mut failure = tokio::select! {
             () = stop.cancelled() => None,
             failure = watch(&mut process, &socket, up, kills_before) => Some(failure),
         };
-        process.end(END_WITHIN).await;
+        let pid = process.id().unwrap_or_default();
+        if !process.end(END_WITHIN).await {
+            let seconds = KILLED_WITHIN.as_secs();
+            failure = Some(Failure::transient(
+                NOT_ENDED,
+                format!(
+                    "the engine process {pid} was killed and is still there after {seconds} s: it hangs in the \
+                     device's driver; restart the machine if that stays so"
+                ),
+            ));
+        }
         match &failure {
             None => tracing::info!(device = device.uuid, "the engine process was ended"),
             Some(f) => tracing::warn!(device = device.uuid, reason = f.reason, "{}", f.message),
@@ -100,10 +111,15 @@ async fn watch(
         }
         Ok(Err(said)) => {
             // What it said on its way out is worth more than its exit status.
-            let status = process.exited().await;
             return match said {
                 Some(said) => Failure::transient("EngineNotStarted", said),
-                None => cause(status, kills_before),
+                None => match timeout(END_WITHIN, process.exited()).await {
+                    Ok(status) => cause(status, kills_before),
+                    Err(_) => Failure::transient(
+                        "EngineNotStarted",
+                        "the engine process closed its output without a word and did not end",
+                    ),
+                },
             };
         }
         Ok(Ok(())) => {}
@@ -185,6 +201,27 @@ impl EngineKind {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+
+    #[tokio::test]
+    async fn a_process_that_says_nothing_and_stays_is_ended() {
+        let parent = tempfile::tempdir().unwrap();
+        let launcher = Launcher {
+            program: "/bin/sh".into(),
+            arguments: ["-c", "exec >&-; exec sleep 600"].map(str::to_owned).into(),
+            sockets: SocketDir::create(parent.path()).unwrap(),
+        };
+        let device = Device {
+            uuid: "d0".into(),
+            kind: host::DeviceKind::Cpu,
+            product: String::new(),
+            engine: EngineKind::Cpu,
+            shows_ours: false,
+        };
+        let run = launcher.run(&device, Instant::now(), CancellationToken::new(), |_| panic!("it is not up"));
+        let failure = timeout(START_WITHIN, run).await.expect("it is given up on").expect("a failure");
+        assert_eq!(failure.reason, "EngineNotStarted");
+        assert!(failure.message.contains("without a word"), "{}", failure.message);
+    }
 
     #[test]
     fn causes() {

@@ -13,6 +13,10 @@ use super::socket::Socket;
 use crate::child::{FAILED, READY};
 use crate::host::{Device, EngineKind};
 
+/// What the system is given to end a process that was killed: it gives back all
+/// of its memory first.
+pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(30);
+
 pub(super) struct Process {
     child: Child,
     /// Closing it asks the process to go.
@@ -86,12 +90,11 @@ impl Process {
         }
     }
 
-    /// Lets it end by itself, or ends it.
-    pub(super) async fn end(mut self, patience: Duration) {
+    /// Lets it end by itself, or ends it. Whether it is gone: one that waits within
+    /// a driver is told to go, and does not.
+    pub(super) async fn end(mut self, patience: Duration) -> bool {
         drop(self.stdin.take());
-        if timeout(patience, self.child.wait()).await.is_err() {
-            // It is gone when this returns, or was already.
-            let _ = self.child.kill().await;
-        }
+        timeout(patience, self.child.wait()).await.is_ok()
+            || timeout(KILLED_WITHIN, self.child.kill()).await.is_ok()
     }
 }
