@@ -67,6 +67,13 @@ pub struct FileSpec {
     pub bearer_token: Option<Token>,
 }
 
+impl FileSpec {
+    /// Whether it lies on a mounted claim, where others may change it at any time.
+    pub fn is_mounted(&self) -> bool {
+        self.url.starts_with("pvc://")
+    }
+}
+
 impl ReplicaSpec {
     /// Whether what is loaded for `self` also serves `other`: everything that
     /// the engine or the file on disk depends on is equal.
@@ -138,6 +145,13 @@ impl Failure {
     /// One that may pass.
     pub fn transient(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.to_owned(), message: message.into(), permanent: false }
+    }
+
+    /// The same, with more to say.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
     }
 
     /// One that stays until the input changes.

@@ -9,11 +9,8 @@ use super::{failure_to_proto, fence_to_proto, footprint_to_proto};
 use crate::fleet::event::InstanceId;
 use crate::fleet::memory::Memory;
 use crate::fleet::progress::Progress;
-use crate::fleet::state::{DeviceSlot, Instance, Stage, State};
+use crate::fleet::state::{DeviceSlot, Instance, Stage, State, UNHEALTHY_DEATHS};
 use crate::host::{Device, DeviceKind};
-
-/// Unasked ends of an engine process in a row that make a device unhealthy.
-const UNHEALTHY_DEATHS: u32 = 3;
 
 /// Bytes of the model store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +151,7 @@ mod tests {
         let now = Instant::now();
         let mut state = State::new(["d0".to_owned()]);
         let unusable = Some(Failure::transient("DeviceLost", "it fell off the bus"));
-        state.step(Event::Budget { device: "d0".into(), bytes: 0, unusable }, now);
+        state.step(Event::Budget { device: "d0".into(), bytes: 0, room: 0, unusable }, now);
         let fence = Fence { epoch: 1, generation: 2 };
         state.step(Event::Applied(Intent { fence, replicas: vec![spec("b"), spec("a")] }), now);
         let device = Device {

@@ -12,6 +12,16 @@ pub fn backoff(failures: u32) -> Duration {
     (FIRST * 2u32.pow(doublings)).min(LONGEST)
 }
 
+/// How long a model waits whose load ended the engine process this many times in
+/// a row (at least one): 10 s, four times as long each time, up to an hour. Each
+/// try takes everybody else on the device down with it.
+pub fn hold_back(kills: u32) -> Duration {
+    const FIRST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let times = kills.saturating_sub(1).min(5);
+    (FIRST * 4u32.pow(times)).min(LONGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +31,7 @@ mod tests {
         let seconds: Vec<_> = (1..=8).map(|n| backoff(n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(backoff(u32::MAX), LONGEST);
+        let seconds: Vec<_> = (1..=7).map(|n| hold_back(n).as_secs()).collect();
+        assert_eq!(seconds, [10, 40, 160, 640, 2560, 3600, 3600]);
     }
 }

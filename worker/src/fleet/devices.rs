@@ -56,8 +56,9 @@ impl Fleet {
                 Err(why) => unusable = Some(Failure::transient("DeviceUnreadable", why)),
             }
             let bytes = memory.map_or(0, |m| m.budget(self.reserve));
+            let room = memory.map_or(0, |m| m.budget(0));
             let device = device.uuid.clone();
-            self.step(Event::Budget { device, bytes, unusable });
+            self.step(Event::Budget { device, bytes, room, unusable });
         }
     }
 }

@@ -126,6 +126,8 @@ pub enum Event {
         device: String,
         /// Bytes: total, less what others use, less the reserve.
         bytes: u64,
+        /// Bytes: the same, with the reserve.
+        room: u64,
         /// Why nothing can be loaded there, if so.
         unusable: Option<Failure>,
     },

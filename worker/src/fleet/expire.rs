@@ -1,18 +1,31 @@
 //! What time alone changes.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::event::Effect;
-use super::state::{Instance, Stage, State};
+use super::state::{DeviceSlot, Instance, Stage, State};
 use crate::spec::Failure;
 
 /// After a load that ran into its time limit: what took that long will not be
 /// faster in a minute.
 pub(super) const RETRY_AFTER_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// An engine process that lasts this long with nothing to load is stable: what
+/// ended it before is over. Long, because a load alone proves nothing of the next.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(300);
+
 impl State {
     /// Ends what has run out of time.
     pub(super) fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let loading = self.loading_devices();
+        for (uuid, slot) in &mut self.devices {
+            if !loading.contains(uuid) && slot.stable_at().is_some_and(|at| at <= now) {
+                slot.deaths = 0;
+                slot.last_death = None;
+                slot.calm_since = None;
+            }
+        }
         let ids: Vec<_> = self.instances.keys().copied().collect();
         for id in ids {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
@@ -54,7 +67,23 @@ impl State {
 
     /// When time alone will change something.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.instances.values().filter_map(Instance::deadline).min()
+        let loading = self.loading_devices();
+        let calm = self.devices.iter().filter(|(uuid, _)| !loading.contains(*uuid));
+        let stable = calm.filter_map(|(_, slot)| slot.stable_at());
+        self.instances.values().filter_map(Instance::deadline).chain(stable).min()
+    }
+
+    /// Devices on which a load is under way, and with it a reason to end.
+    fn loading_devices(&self) -> BTreeSet<String> {
+        let loads = |i: &&Instance| matches!(i.stage, Stage::Loading { .. });
+        self.instances.values().filter(loads).map(|i| i.spec.device.clone()).collect()
+    }
+}
+
+impl DeviceSlot {
+    /// When its engine process counts as stable again, if it does not now.
+    fn stable_at(&self) -> Option<Instant> {
+        self.calm_since.map(|since| since + STABLE_AFTER)
     }
 }
 

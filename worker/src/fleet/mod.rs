@@ -14,6 +14,7 @@ mod expire;
 mod handle;
 pub mod memory;
 pub mod progress;
+mod room;
 pub mod route;
 pub mod run;
 mod schedule;

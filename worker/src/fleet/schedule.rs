@@ -18,6 +18,7 @@ impl State {
         self.begin_fetches(now, effects);
         let devices: Vec<_> = self.devices.keys().cloned().collect();
         for device in devices {
+            self.refuse_what_cannot_fit(&device, now);
             self.settle_engine(&device, now, effects);
             self.begin_load(&device, now, effects);
         }
@@ -30,7 +31,8 @@ impl State {
             if instance.stage != (Stage::Waiting { not_before: None }) {
                 continue;
             }
-            if instance.file.is_some() {
+            // A file on a claim may be another by now, and is looked at again.
+            if instance.file.is_some() && !instance.spec.file.is_mounted() {
                 instance.stage = Stage::Fetched;
             } else if running < FETCHES_AT_ONCE {
                 running += 1;
@@ -61,19 +63,21 @@ impl State {
 
     /// At most one load a device: two at once take each other's bandwidth, and
     /// neither would know what memory it has. The oldest waits first; one that
-    /// needs what others still hold waits for them, and lets nobody overtake.
+    /// needs what others still hold waits for them, and lets nobody overtake. One
+    /// whose load ended the engine process comes after those that it took down.
     fn begin_load(&mut self, device: &str, now: Instant, effects: &mut Vec<Effect>) {
         let Some(slot) = self.devices.get(device) else { return };
         let loading = self.on(device).any(|(_, i)| matches!(i.stage, Stage::Loading { .. }));
         if slot.engine != EngineState::Up || slot.unusable.is_some() || loading {
             return;
         }
-        let Some((id, next)) = self.on(device).find(|(_, i)| i.stage == Stage::Fetched) else { return };
+        let waiting = self.on(device).filter(|(_, i)| i.stage == Stage::Fetched);
+        let Some((id, next)) = waiting.min_by_key(|(id, i)| (i.kills, *id)) else { return };
         let leaving =
             self.on(device).any(|(_, i)| matches!(i.stage, Stage::Draining { .. } | Stage::Unloading));
         let fits = self.resident_bytes(device).saturating_add(next.bytes()) <= slot.budget;
-        // When nothing is on its way out, waiting would not help: the engine
-        // has the last word.
+        // When nothing is on its way out, waiting would not help: what is left of
+        // the reserve takes it.
         if fits || !leaving {
             self.load(id, now, effects);
         }

@@ -9,6 +9,9 @@ use super::event::{InstanceId, LocalFile, Try};
 use super::progress::Progress;
 use crate::spec::{Failure, Fence, ReplicaSpec};
 
+/// Unasked ends of an engine process in a row that make a device unhealthy.
+pub const UNHEALTHY_DEATHS: u32 = 3;
+
 /// Everything that decides what is done next.
 #[derive(Debug, Default)]
 pub struct State {
@@ -38,7 +41,9 @@ pub struct Instance {
     pub number: u32,
     /// Failures in a row.
     pub failures: u32,
-    /// The last of them; cleared when it is ready.
+    /// Engine processes in a row that ended while they loaded it.
+    pub kills: u32,
+    /// The last failure; cleared when it is ready.
     pub failure: Option<Failure>,
     /// The file, once it is here.
     pub file: Option<LocalFile>,
@@ -121,12 +126,16 @@ impl Instance {
 pub struct DeviceSlot {
     /// Bytes that ours may take altogether.
     pub budget: u64,
+    /// The same, if nothing were kept in reserve.
+    pub room: u64,
     /// Why nothing can be loaded there.
     pub unusable: Option<Failure>,
     /// Its engine process.
     pub engine: EngineState,
-    /// Unasked ends of the engine process since a model was last loaded.
+    /// Unasked ends of the engine process since it was last stable.
     pub deaths: u32,
+    /// Since when nothing happened that could end it: the last death or load.
+    pub calm_since: Option<Instant>,
     /// What the last of them was.
     pub last_death: Option<Failure>,
     /// Not started again before this time.

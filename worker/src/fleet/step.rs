@@ -5,13 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::backoff::backoff;
+use super::backoff::{backoff, hold_back};
 use super::event::{Effect, Event, InstanceId, LoadStep, Try};
 use super::expire::RETRY_AFTER_TIMEOUT;
 use super::progress::Progress;
-use super::state::{EngineState, Instance, Stage, State};
+use super::state::{EngineState, Instance, Stage, State, UNHEALTHY_DEATHS};
 use crate::intent::Intent;
 use crate::spec::{Failure, Fence, ReplicaSpec};
+
+/// The reason of a failure when the system could not end an engine process.
+pub const NOT_ENDED: &str = "EngineNotEnded";
 
 /// How long a replica that is no longer wanted may finish what it began.
 pub const DRAIN_AT_MOST: Duration = Duration::from_secs(30);
@@ -55,10 +58,11 @@ impl State {
                     progress.report(now, done, total);
                 }
             }
-            Event::Loaded { of, measured } => self.loaded(of, measured),
+            Event::Loaded { of, measured } => self.loaded(of, measured, now),
             Event::LoadFailed { of, failure } => {
                 if let Some(Stage::Loading { .. }) = self.stage_of(of) {
                     self.instance(of.instance, |i| i.fail(failure, now));
+                    self.calm_from(of.instance, now);
                 }
             }
             Event::Idle(id) => self.unload_if(id, effects, |stage| matches!(stage, Stage::Draining { .. })),
@@ -77,9 +81,10 @@ impl State {
                 }
             }
             Event::EngineDown { device, failure } => self.engine_down(&device, failure, now, effects),
-            Event::Budget { device, bytes, unusable } => {
+            Event::Budget { device, bytes, room, unusable } => {
                 if let Some(slot) = self.devices.get_mut(&device) {
                     slot.budget = bytes;
+                    slot.room = room;
                     slot.unusable = unusable;
                 }
             }
@@ -105,8 +110,15 @@ impl State {
         let present: Vec<_> = self.instances.iter().filter(|(_, i)| i.wanted).map(|(id, _)| *id).collect();
         for id in present {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
-            match new.iter().position(|spec| instance.satisfies(spec)) {
-                Some(at) => instance.update(new.swap_remove(at), intent.fence),
+            match new.iter().position(|spec| instance.spec.same_load(spec)) {
+                Some(at) => {
+                    let fetching = matches!(instance.stage, Stage::Fetching { .. });
+                    let spec = new.swap_remove(at);
+                    let known = self.devices.contains_key(&spec.device);
+                    if instance.update(spec, intent.fence, known) && fetching {
+                        effects.push(Effect::StopFetch(id));
+                    }
+                }
                 None => self.retire(id, now, effects),
             }
         }
@@ -121,6 +133,7 @@ impl State {
                 stage: Stage::Waiting { not_before: None },
                 number: 0,
                 failures: 0,
+                kills: 0,
                 failure: None,
                 file: None,
                 measured: None,
@@ -155,18 +168,26 @@ impl State {
         }
     }
 
-    fn loaded(&mut self, of: Try, measured: hearth_model::Footprint) {
+    fn loaded(&mut self, of: Try, measured: hearth_model::Footprint, now: Instant) {
         let Some(stage @ Stage::Loading { .. }) = self.stage_of(of) else { return };
         *stage = Stage::Ready;
         self.instance(of.instance, |i| {
             i.measured = Some(measured);
             i.failures = 0;
+            i.kills = 0;
             i.failure = None;
         });
-        let device = self.instances.get(&of.instance).map(|i| i.spec.device.clone());
-        if let Some(slot) = device.and_then(|d| self.devices.get_mut(&d)) {
-            slot.deaths = 0;
-            slot.last_death = None;
+        self.calm_from(of.instance, now);
+    }
+
+    /// A load on this instance's device came to its end: if the engine process
+    /// stays from now on, it is stable.
+    fn calm_from(&mut self, id: InstanceId, now: Instant) {
+        let Some(device) = self.instances.get(&id).map(|i| &i.spec.device) else { return };
+        if let Some(slot) = self.devices.get_mut(device)
+            && slot.calm_since.is_some()
+        {
+            slot.calm_since = Some(now);
         }
     }
 
@@ -210,10 +231,21 @@ impl State {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
+        let loading = |i: &Instance| matches!(i.stage, Stage::Loading { .. });
+        let suspect = self.on(device).find(|(_, i)| loading(i)).map(|(_, i)| i.spec.id.clone());
+        let answered = |i: &Instance| matches!(i.stage, Stage::Ready | Stage::Draining { .. });
+        // On a device where others answered, what ends a load's process is the load.
+        let blamed = suspect.is_some() && self.on(device).any(|(_, i)| answered(i));
         let Some(slot) = self.devices.get_mut(device) else { return };
         slot.engine = EngineState::Stopped;
         if let Some(failure) = &failure {
-            slot.deaths += 1;
+            if failure.reason == NOT_ENDED {
+                // What cannot even be ended holds on to the device.
+                slot.deaths = slot.deaths.max(UNHEALTHY_DEATHS - 1) + 1;
+            } else if !blamed || slot.deaths == 0 {
+                slot.deaths += 1;
+            }
+            slot.calm_since = Some(now);
             slot.not_before = Some(now + backoff(slot.deaths));
             slot.last_death = Some(failure.clone());
         }
@@ -224,10 +256,17 @@ impl State {
             instance.measured = None;
             instance.number += 1;
             match (&instance.stage, &failure) {
-                (Stage::Loading { .. }, Some(failure)) => instance.fail(failure.clone(), now),
+                (Stage::Loading { .. }, Some(failure)) => instance.hold_back(failure, now),
                 (Stage::Ready | Stage::Loading { .. }, _) => {
-                    instance.stage = Stage::Fetched;
-                    instance.failure = failure.clone();
+                    instance.stage = if instance.spec.file.is_mounted() {
+                        Stage::Waiting { not_before: None }
+                    } else {
+                        Stage::Fetched
+                    };
+                    instance.failure = failure.clone().map(|f| match &suspect {
+                        Some(suspect) => f.with(&format!("; it was loading replica {suspect:?} then")),
+                        None => f,
+                    });
                 }
                 (Stage::Draining { .. } | Stage::Unloading, _) => self.gone(id, now, effects),
                 (
@@ -240,24 +279,8 @@ impl State {
 }
 
 impl Instance {
-    /// Whether it is, or is on the way to, what a spec asks for. What has its file
-    /// is, wherever the same file lies now; what still waits for it, or failed,
-    /// begins anew with another source or another version.
-    fn satisfies(&self, spec: &ReplicaSpec) -> bool {
-        let (old, new) = (&self.spec.file, &spec.file);
-        let has_file = match self.stage {
-            Stage::Waiting { .. } | Stage::Fetching { .. } | Stage::Failed { .. } => false,
-            Stage::Fetched
-            | Stage::Loading { .. }
-            | Stage::Ready
-            | Stage::Draining { .. }
-            | Stage::Unloading => true,
-        };
-        self.spec.same_load(spec) && (has_file || (&old.url, &old.revision) == (&new.url, &new.revision))
-    }
-
     /// Takes a failure: another try follows, unless it cannot help.
-    fn fail(&mut self, failure: Failure, now: Instant) {
+    pub(super) fn fail(&mut self, failure: Failure, now: Instant) {
         self.failures += 1;
         self.stage = if failure.permanent {
             Stage::Failed { retry_at: None }
@@ -267,16 +290,40 @@ impl Instance {
         self.failure = Some(failure);
     }
 
+    /// Takes the end of the engine process that loaded it. It is the suspect, and
+    /// is tried again ever later: each try costs the others on the device.
+    fn hold_back(&mut self, failure: &Failure, now: Instant) {
+        self.kills += 1;
+        self.failures += 1;
+        let wait = hold_back(self.kills);
+        let again = format!(
+            "; that was while it loaded this model, which is held back for {} s so that others come first",
+            wait.as_secs()
+        );
+        self.failure = Some(failure.clone().with(&again));
+        self.stage = Stage::Waiting { not_before: Some(now + wait) };
+    }
+
     /// Takes a spec of the same load, and speaks for its order from now on: whoever
-    /// gave it waits for word of it.
-    fn update(&mut self, spec: ReplicaSpec, fence: Fence) {
+    /// gave it waits for word of it. Says whether the file is to be had anew: what has
+    /// its file goes on, wherever the same lies now; what waits for it or failed is
+    /// worth another try at once with another address, version, size or token.
+    fn update(&mut self, spec: ReplicaSpec, fence: Fence, device_known: bool) -> bool {
         self.fence = fence;
-        let fresh_token = spec.file.bearer_token != self.spec.file.bearer_token;
+        let elsewhere = spec.file != self.spec.file;
         self.spec = spec;
-        // A failure for want of a valid token is worth another try at once.
-        if fresh_token && matches!(self.stage, Stage::Waiting { .. } | Stage::Failed { .. }) {
-            self.stage = Stage::Waiting { not_before: None };
-            self.failures = 0;
+        // The same bytes have ended the engine before, wherever they come from now.
+        let held_back = self.kills > 0 && self.spec.file.sha256.is_some();
+        let has_file = self.stage == Stage::Fetched || self.stage.is_resident();
+        if !elsewhere || !device_known || held_back || has_file {
+            return false;
         }
+        if self.spec.file.sha256.is_none() {
+            // What is here may be another version.
+            self.file = None;
+        }
+        self.stage = Stage::Waiting { not_before: None };
+        (self.failures, self.kills, self.failure) = (0, 0, None);
+        true
     }
 }

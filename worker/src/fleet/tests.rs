@@ -7,8 +7,9 @@ use hearth_source::{Digest, Token};
 use proptest::prelude::*;
 
 use super::event::{Effect, Event, InstanceId, LoadStep, LocalFile, Try};
-use super::state::{EngineState, Stage, State};
-use super::step::DRAIN_AT_MOST;
+use super::expire::STABLE_AFTER;
+use super::state::{EngineState, Stage, State, UNHEALTHY_DEATHS};
+use super::step::{DRAIN_AT_MOST, NOT_ENDED};
 use crate::intent::Intent;
 use crate::spec::tests::spec;
 use crate::spec::{Failure, Fence, ReplicaSpec};
@@ -25,7 +26,7 @@ impl Bench {
     /// One device with 2 GiB: two of the replicas that `spec` makes.
     fn new() -> Self {
         let mut bench = Self { state: State::new(["d0".to_owned()]), now: Instant::now(), generation: 0 };
-        bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, unusable: None });
+        bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, room: 2 * GIB, unusable: None });
         bench
     }
 
@@ -224,7 +225,7 @@ fn a_permanent_failure_waits_for_another_spec() {
     assert_eq!(bench.apply(vec![spec("a")]), []);
     let mut other = spec("a");
     other.file.revision = "2".into();
-    assert!(matches!(bench.apply(vec![other])[..], [Effect::Forget(_), Effect::Fetch { .. }]));
+    fetch(&bench.apply(vec![other]));
 }
 
 #[test]
@@ -235,6 +236,117 @@ fn a_fresh_token_is_worth_a_try_at_once() {
     let mut with_token = spec("a");
     with_token.file.bearer_token = Token::new("t");
     fetch(&bench.apply(vec![with_token]));
+}
+
+#[test]
+fn the_same_bytes_from_elsewhere_are_fetched_from_there() {
+    let digest = Some(Digest::of(b"a"));
+    let at = |url: &str| {
+        let mut spec = spec("a");
+        (spec.file.url, spec.file.sha256) = (url.into(), digest);
+        spec
+    };
+    let mut bench = Bench::new();
+    let of = fetch(&bench.apply(vec![at("https://models.test/typo")]));
+    bench.step(Event::FetchFailed { of, failure: Failure::permanent("SourceNotFound", "404") });
+    let again = fetch(&bench.apply(vec![at("https://models.test/a")]));
+    assert_eq!(again.instance, of.instance, "it is the same load");
+    assert_eq!(bench.state.instances[&of.instance].failure, None);
+    // Also while it is still being fetched from there.
+    let effects = bench.apply(vec![at("https://mirror.test/a")]);
+    let [Effect::StopFetch(stopped), Effect::Fetch { of: third, file }] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!((*stopped, file.url.as_str()), (of.instance, "https://mirror.test/a"));
+    bench.fetched(again);
+    assert!(matches!(bench.stage("a"), Stage::Fetching { .. }), "what the first one says is void");
+    let third = *third;
+    bench.fetched(third);
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    bench.loaded(of);
+    assert_eq!(bench.apply(vec![at("https://models.test/a")]), [], "what serves is left alone");
+}
+
+#[test]
+fn what_cannot_fit_is_refused_and_leaves_the_others_alone() {
+    let (mut bench, _) = Bench::ready("a");
+    let mut big = spec("b");
+    big.footprint = Footprint { weights: GIB, kv: 512 << 20, ..Footprint::default() };
+    let of = fetch(&bench.apply(vec![spec("a"), big.clone()]));
+    assert_eq!(bench.fetched(of), []);
+    assert_eq!(bench.stage("a"), &Stage::Ready);
+    let refused = bench.state.instances[&of.instance].failure.clone().unwrap();
+    assert_eq!((refused.reason.as_str(), refused.permanent), ("OutOfMemory", false));
+    for part in ["needs 1536 MiB", "weights 1024 MiB", "KV cache 512 MiB", "1024 MiB of the device is free"] {
+        assert!(refused.message.contains(part), "{}", refused.message);
+    }
+    // Somebody else's memory came back.
+    bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, room: 3 * GIB, unusable: None });
+    load(&bench.pass(Duration::from_secs(1)));
+}
+
+#[test]
+fn no_engine_is_started_for_what_cannot_fit() {
+    let mut bench = Bench::new();
+    let mut big = spec("a");
+    big.footprint.weights = 3 * GIB;
+    let of = fetch(&bench.apply(vec![big]));
+    assert_eq!(bench.fetched(of), []);
+    assert_eq!(bench.state.devices["d0"].engine, EngineState::Stopped);
+}
+
+#[test]
+fn a_model_whose_load_ends_the_engine_is_held_back_ever_longer() {
+    let (mut bench, a) = Bench::ready("a");
+    let of = fetch(&bench.apply(vec![spec("a"), spec("b")]));
+    let mut of = load(&bench.fetched(of));
+    for seconds in [10, 40, 160] {
+        let effects = bench.step(crash());
+        assert!(matches!(effects[..], [Effect::StartEngine { .. }]), "{effects:?}");
+        let message = |id: &InstanceId| bench.state.instances[id].failure.clone().unwrap().message;
+        assert!(
+            message(&of.instance).contains(&format!("held back for {seconds} s")),
+            "{}",
+            message(&of.instance)
+        );
+        assert!(message(&a).contains("loading replica \"b\""), "{}", message(&a));
+        let neighbour = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+        assert_eq!(neighbour.instance, a);
+        bench.loaded(neighbour);
+        assert_eq!(bench.pass(Duration::from_secs(seconds) - Duration::from_millis(1)), []);
+        of = load(&bench.pass(Duration::from_millis(1)));
+    }
+    // The device answered in between: it is not what is broken.
+    assert!(bench.state.devices["d0"].deaths < UNHEALTHY_DEATHS);
+    bench.loaded(of);
+    assert_eq!(bench.state.instances[&of.instance].kills, 0);
+}
+
+#[test]
+fn a_process_that_cannot_be_ended_makes_the_device_unhealthy_at_once() {
+    let (mut bench, _) = Bench::ready("a");
+    let failure = Some(Failure::transient(NOT_ENDED, "it hangs in the driver"));
+    bench.step(Event::EngineDown { device: "d0".into(), failure });
+    assert!(bench.state.devices["d0"].deaths >= UNHEALTHY_DEATHS);
+}
+
+#[test]
+fn a_file_on_a_claim_is_looked_at_again_before_it_is_loaded_again() {
+    let mut bench = Bench::new();
+    let mut mounted = spec("a");
+    mounted.file.url = "pvc://models/a.gguf".into();
+    let of = fetch(&bench.apply(vec![mounted]));
+    bench.fetched(of);
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    bench.loaded(of);
+    let again = fetch(&bench.step(crash()));
+    assert!(matches!(bench.fetched(again)[..], [Effect::StartEngine { .. }]));
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    let failure = Failure::transient("FileUnreadable", "");
+    bench.step(Event::LoadFailed { of, failure });
+    // The process that nothing needs goes, the file is looked at again.
+    let effects = bench.pass(Duration::from_secs(1));
+    assert!(effects.iter().any(|e| matches!(e, Effect::Fetch { .. })), "{effects:?}");
 }
 
 #[test]
@@ -257,7 +369,12 @@ fn a_crash_reloads_from_the_file_that_is_here() {
     assert_eq!(of.instance, id);
     bench.loaded(of);
     assert!(bench.state.instances[&id].failure.is_none());
+    // One load proves nothing yet.
+    assert_eq!(bench.state.devices["d0"].deaths, 1);
+    assert_eq!(bench.state.next_deadline(), Some(bench.now + STABLE_AFTER));
+    bench.pass(STABLE_AFTER);
     assert_eq!(bench.state.devices["d0"].deaths, 0);
+    assert_eq!(bench.state.next_deadline(), None);
 }
 
 #[test]
@@ -277,7 +394,7 @@ fn what_an_earlier_try_says_is_void() {
     bench.fetched(of);
     let first = load(&bench.step(Event::EngineUp { device: "d0".into() }));
     bench.step(crash());
-    bench.pass(Duration::from_secs(1));
+    bench.pass(Duration::from_secs(10));
     let second = load(&bench.step(Event::EngineUp { device: "d0".into() }));
     assert_ne!(first, second);
     bench.step(Event::LoadFailed { of: first, failure: Failure::permanent("Late", "") });
@@ -319,9 +436,10 @@ fn an_unusable_device_loads_nothing() {
     let mut bench = Bench::new();
     let of = fetch(&bench.apply(vec![spec("a")]));
     let unusable = Some(Failure::transient("DeviceLost", ""));
-    bench.step(Event::Budget { device: "d0".into(), bytes: 0, unusable });
+    bench.step(Event::Budget { device: "d0".into(), bytes: 0, room: 0, unusable });
     assert_eq!(bench.fetched(of), []);
-    let effects = bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, unusable: None });
+    let effects =
+        bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, room: 2 * GIB, unusable: None });
     assert!(matches!(effects[..], [Effect::StartEngine { .. }]));
 }
 
@@ -376,7 +494,7 @@ proptest! {
     #[test]
     fn ends_with_the_set_in_force(moves in moves()) {
         let mut bench = Bench::new();
-        bench.step(Event::Budget { device: "d0".into(), bytes: 64 * GIB, unusable: None });
+        bench.step(Event::Budget { device: "d0".into(), bytes: 64 * GIB, room: 64 * GIB, unusable: None });
         let mut pending: Vec<Effect> = Vec::new();
         let mut wanted: Vec<String> = Vec::new();
         for next in moves {
