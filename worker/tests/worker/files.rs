@@ -1,5 +1,7 @@
 //! Where models come from, and what goes wrong there.
 
+use std::path::{Path, PathBuf};
+
 use hearth_proto::worker::v1::{ModelFile, Replica, ReplicaState};
 
 use crate::support::server::FileServer;
@@ -84,16 +86,31 @@ async fn a_file_that_is_no_model_is_said() {
 #[tokio::test]
 async fn a_fresh_token_is_tried_at_once() {
     let (dir, files) = (StateDir::new(), FileServer::start(tiny()).await);
-    files.require_token("good");
-    let worker = Worker::start(dir.path(), Options::simulated(2000.0)).await;
+    // Nothing else contains it.
+    let secret = format!("hunter2-{}", uuid::Uuid::new_v4().simple());
+    files.require_token(&secret);
+    let worker = Worker::start(dir.path(), Options::simulated(2000.0).tracing()).await;
     let chat = replica("chat", &files.url(), files.bytes());
     assert_eq!(failure(&worker, chat.clone()).await.reason, "SourceUnauthorized");
     // The same set, with what it lacked.
-    worker.apply(1, vec![with_file(chat, |f| f.bearer_token = "good".into())]).await.unwrap();
+    worker.apply(1, vec![with_file(chat, |f| f.bearer_token = secret.clone())]).await.unwrap();
     worker.until_ready("chat").await;
-    let kept = std::fs::read_to_string(dir.join("intent.json")).unwrap();
-    assert!(!kept.contains("good"));
-    assert!(!worker.log().contains("Bearer"));
+    assert!(worker.log().contains("TRACE"), "the log is as loud as it gets");
+    assert!(!worker.log().contains(&secret), "the secret is logged");
+    let holds = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+    };
+    let files = files_below(dir.path());
+    assert!(files.iter().any(|path| path.ends_with("intent.json")), "{files:?}");
+    for path in files {
+        assert!(!holds(&path), "the secret is in {}", path.display());
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test]

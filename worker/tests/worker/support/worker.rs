@@ -29,6 +29,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Options {
     pub(crate) arguments: Vec<String>,
     pub(crate) insecure: bool,
+    pub(crate) log: &'static str,
 }
 
 impl Options {
@@ -51,7 +52,13 @@ impl Options {
     }
 
     fn new(arguments: &[&str]) -> Self {
-        Self { arguments: arguments.iter().map(|&a| a.to_owned()).collect(), insecure: true }
+        Self { arguments: arguments.iter().map(|&a| a.to_owned()).collect(), insecure: true, log: "info" }
+    }
+
+    /// Logs all there is to log.
+    pub(crate) fn tracing(mut self) -> Self {
+        self.log = "trace";
+        self
     }
 
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
@@ -78,7 +85,7 @@ impl Worker {
     pub(crate) async fn start(state_dir: &Path, options: Options) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hearth-worker"));
         command
-            .args(["--log", "info", "--log-format", "json", "serve"])
+            .args(["--log", options.log, "--log-format", "json", "serve"])
             .args(["--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
             .args(["--allow-private", "--allow-plain-http"])
             .arg("--state-dir")
