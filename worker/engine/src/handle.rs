@@ -133,3 +133,96 @@ impl Drop for Inner {
 pub(crate) fn look_up(library: &Library, id: &str) -> Option<Arc<TextModel>> {
     library.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use hearth_model::testing::{TinyLlama, tiny_llama_gguf};
+    use hearth_model::{Footprint, KvType, Model};
+
+    use super::*;
+    use crate::api::LoadError;
+    use crate::loader::{Built, Watch};
+    use crate::program::{Program, Row, StepError};
+    use crate::{Item, Sampling, Stop};
+
+    /// A device that is spoilt once a model is warm.
+    struct Spoilt;
+
+    struct SpoiltProgram {
+        vocabulary: usize,
+        steps_left: usize,
+    }
+
+    impl Runtime for Spoilt {
+        type Program = SpoiltProgram;
+
+        fn load(
+            &self,
+            _: &LoadSpec,
+            _: &Model,
+            text: &TextModel,
+            _: &mut dyn Watch,
+        ) -> Result<Built<SpoiltProgram>, LoadError> {
+            let program = SpoiltProgram { vocabulary: text.tokenizer().vocabulary(), steps_left: 2 };
+            Ok(Built { program, measured: Footprint::default() })
+        }
+    }
+
+    impl Program for SpoiltProgram {
+        type Cache = ();
+
+        fn cache(&self) {}
+
+        fn step(&mut self, batch: &mut [Row<'_, ()>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+            self.steps_left = self.steps_left.checked_sub(1).expect("a context that is not spoilt");
+            let logits = |row: &Row<'_, ()>| row.stage.wants_logits().then(|| vec![0.0; self.vocabulary]);
+            Ok(batch.iter().map(logits).collect())
+        }
+    }
+
+    #[test]
+    fn a_device_that_panics_ends_the_thread_and_every_request() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), tiny_llama_gguf(&TinyLlama::new(1))).unwrap();
+        let engine = Engine::run(Spoilt).unwrap();
+        let spec = LoadSpec {
+            id: "m".into(),
+            path: file.path().into(),
+            context_tokens: 16,
+            sequences: 1,
+            kv_type: KvType::F16,
+        };
+        let (sender, events) = mpsc::channel();
+        let _load = engine.load(spec, Box::new(move |event| drop(sender.send(event))));
+        let last = events.iter().find(|event| !matches!(event, LoadEvent::Progress { .. }));
+        assert!(matches!(last, Some(LoadEvent::Loaded(_))), "{last:?}");
+
+        let ask = || {
+            let (sender, items) = mpsc::channel();
+            let sink = move |item: Item| {
+                let _ = sender.send(item);
+                Ok(())
+            };
+            let request = Request {
+                input: Input::Prompt("x".into()),
+                sampling: Sampling::greedy(),
+                stop: Stop::default(),
+            };
+            (engine.generate("m", request, Box::new(sink)), items)
+        };
+        let (_first, first) = ask();
+        let (_second, second) = ask();
+        assert!(matches!(first.recv(), Ok(Item::Failed(RequestError::Internal { .. }))));
+        let let_go = |item| matches!(item, Ok(Item::Failed(RequestError::Aborted { .. })));
+        assert!(let_go(second.recv()));
+        let began = Instant::now();
+        while engine.is_running() {
+            assert!(began.elapsed() < Duration::from_secs(60), "the thread goes on");
+            std::thread::yield_now();
+        }
+        let (_third, third) = ask();
+        assert!(let_go(third.recv()));
+    }
+}
