@@ -5,6 +5,7 @@
 //! owns a state, carries its effects out and feeds their results back in.
 
 pub mod backoff;
+pub mod death;
 mod devices;
 mod effects;
 mod engines;

@@ -14,7 +14,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::child::{EXIT_ENGINE_FAULT, EXIT_NOT_STARTED};
-use crate::fleet::step::NOT_ENDED;
+use crate::fleet::death::NOT_ENDED;
 use crate::host::{self, Device, EngineKind};
 use crate::spec::Failure;
 
