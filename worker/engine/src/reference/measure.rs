@@ -1,7 +1,7 @@
 //! What a loaded model takes, counted from what was made of it.
 
 use hearth_model::Footprint;
-use hearth_model::footprint::{DeviceKind, Overheads};
+use hearth_model::footprint::{DeviceKind, Overheads, SIDE_BY_SIDE};
 
 use crate::api::{Compute, LoadSpec};
 use crate::arch::{Graph, Register};
@@ -30,7 +30,9 @@ pub(super) fn footprint(program: &ReferenceProgram, spec: &LoadSpec, vocabulary:
     }
 }
 
-/// Bytes of a step at its widest: a piece of a prompt that ends with the context.
+/// Bytes of a step at its widest: a piece of a prompt that ends with the context,
+/// and beside it last tokens of other sequences, whose only scratch of any size is
+/// the widened keys and values.
 fn scratch(graph: &Graph, spec: &LoadSpec) -> u64 {
     let context = spec.context_tokens as usize;
     let rows = context.min(PREFILL_CHUNK);
@@ -40,7 +42,8 @@ fn scratch(graph: &Graph, spec: &LoadSpec) -> u64 {
         _ => width * rows,
     });
     let attention = &graph.attention;
-    let widened = context * attention.kv_heads * (attention.key_dim + attention.value_dim);
+    let side_by_side = spec.sequences.min(SIDE_BY_SIDE) as usize;
+    let widened = side_by_side * context * attention.kv_heads * (attention.key_dim + attention.value_dim);
     // A product and its softmax.
     let scores = 2 * attention.heads * rows * context;
     ((registers.sum::<usize>() + widened + scores) * size_of::<f32>()) as u64

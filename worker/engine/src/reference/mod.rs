@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use hearth_model::Model;
+use hearth_model::footprint::SIDE_BY_SIDE;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::api::{Compute, LoadError, LoadSpec, StartError};
@@ -108,7 +109,11 @@ impl Program for ReferenceProgram {
     fn step(&mut self, batch: &mut [Row<'_, KvCache>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
         let run = |row: &mut Row<'_, KvCache>| self.run(row);
         match self.compute {
-            Compute::Cpu => batch.par_iter_mut().map(run).collect(),
+            Compute::Cpu => {
+                // Scratch is counted for so many.
+                let group = |rows: &mut [Row<'_, KvCache>]| rows.par_iter_mut().map(run).collect::<Vec<_>>();
+                batch.chunks_mut(SIDE_BY_SIDE as usize).flat_map(group).collect()
+            }
             // A device works through one queue.
             Compute::Cuda(_) | Compute::Vulkan(_) | Compute::Metal => batch.iter_mut().map(run).collect(),
         }

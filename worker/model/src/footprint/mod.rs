@@ -14,6 +14,12 @@ use crate::Dims;
 /// Tokens that prefill takes through the layers at a time.
 pub const PREFILL_CHUNK: u32 = 128;
 
+/// Sequences of a step that the CPU computes side by side. Each widens the keys and
+/// values of a layer for itself, so more would take more memory. Counted on every
+/// device, although others take one sequence after another: what a model needs does
+/// not hang on where an engine computes.
+pub const SIDE_BY_SIDE: u32 = 4;
+
 /// [`max_context`] answers in multiples of this.
 pub const CONTEXT_STEP: u32 = 256;
 
@@ -159,8 +165,8 @@ pub struct Activations {
     pub qkv: u64,
     /// Attention scores and their softmax: `2 · heads · chunk · context`.
     pub scores: u64,
-    /// Keys and values of one layer of one sequence, widened to `f32`:
-    /// `context · kv_heads · (d_k + d_v)`.
+    /// Keys and values of one layer of the sequences that are computed side by side,
+    /// widened to `f32`: `min(SIDE_BY_SIDE, sequences) · context · kv_heads · (d_k + d_v)`.
     pub kv_rows: u64,
     /// Gate and up: `2 · chunk · ffn`.
     pub ffn: u64,
@@ -177,6 +183,7 @@ impl Activations {
         const F32: u64 = 4;
         let chunk = u64::from(shape.context_tokens.min(PREFILL_CHUNK));
         let context = u64::from(shape.context_tokens);
+        let side_by_side = u64::from(shape.sequences.min(SIDE_BY_SIDE));
         let heads = u64::from(dims.heads);
         let kv_heads = u64::from(dims.kv_heads);
         let head = u64::from(dims.head_dim_k) + u64::from(dims.head_dim_v);
@@ -186,7 +193,7 @@ impl Activations {
             residual: part(&[2, chunk, dims.embedding.into(), F32])?,
             qkv: part(&[chunk, rows, head, F32])?,
             scores: part(&[2, heads, chunk, context, F32])?,
-            kv_rows: part(&[context, kv_heads, head, F32])?,
+            kv_rows: part(&[side_by_side, context, kv_heads, head, F32])?,
             ffn: part(&[2, chunk, dims.ffn.into(), F32])?,
             logits: part(&[shape.sequences.into(), dims.vocab.into(), F32])?,
         })

@@ -40,6 +40,10 @@ fn parts_add_up() {
     let a = Activations::of(&SMOL, &shape(2048, 4, KvType::F16)).unwrap();
     assert_eq!(a.scores, 2 * 9 * 128 * 2048 * 4);
     assert_eq!(a.logits, 4 * 49152 * 4);
+    for (sequences, side_by_side) in [(1, 1), (3, 3), (4, 4), (9, 4)] {
+        let a = Activations::of(&SMOL, &shape(2048, sequences, KvType::F16)).unwrap();
+        assert_eq!(a.kv_rows, side_by_side * 2048 * 3 * 128 * 4);
+    }
 }
 
 #[test]
