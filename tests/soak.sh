@@ -9,7 +9,8 @@ minutes=${MINUTES:-10}
 "$ROOT/deploy/cargo-target.sh"
 export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-PROPTEST_CASES=${PROPTEST_CASES:-100000} show "Property tests, ${PROPTEST_CASES:-100000} cases each" \
+export PROPTEST_CASES=${PROPTEST_CASES:-100000}
+show "Property tests, $PROPTEST_CASES cases each" \
   cargo test --locked --quiet --package hearth-model --package hearth-plan --package hearth-api --package hearth-source
 
 version=0.13.2
