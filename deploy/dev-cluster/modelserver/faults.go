@@ -132,7 +132,7 @@ func (f *faulty) Read(p []byte) (int, error) {
 	case "slow":
 		p = p[:min(int64(len(p)), max(f.fault.n*1024/20, 1))]
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(time.Duration(len(p)) * time.Second / time.Duration(f.fault.n*1024)):
 		case <-f.gone:
 			panic(http.ErrAbortHandler)
 		}

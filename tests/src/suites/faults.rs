@@ -60,6 +60,8 @@ pub(super) async fn controller_restarts(ctx: &Ctx) -> Result<()> {
     ctx.apply_ready(&model).await?;
     let before = epoch(ctx).await?;
     let gateway = ctx.gateway().await?;
+    // The gateway may hear of the model after us.
+    gateway.generate(prompt("chat", "Hello", 8)).await?;
     ctx.node.process("hearth-operator", "controller")?.kill().await?;
     let mut after_takeover = 0;
     while after_takeover < 8 {
