@@ -29,7 +29,7 @@ pub(crate) fn spawn<R: Runtime>(
     inbox: Receiver<Message<R::Program>>,
     library: Library,
 ) -> Result<JoinHandle<()>, StartError> {
-    let device = Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, library };
+    let device = Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, texts: library };
     Builder::new().name("hearth-device".into()).spawn(move || device.run(&inbox)).map_err(StartError::Thread)
 }
 
@@ -38,7 +38,7 @@ struct Device<R: Runtime> {
     slots: BTreeMap<String, Slot<R::Program>>,
     /// For the threads that load.
     messages: Sender<Message<R::Program>>,
-    library: Library,
+    texts: Library,
 }
 
 enum Next {
@@ -194,7 +194,7 @@ impl<R: Runtime> Device<R> {
     }
 
     fn shelve(&self, id: &str, text: Option<Arc<crate::text::TextModel>>) {
-        let mut library = self.library.write().unwrap_or_else(PoisonError::into_inner);
+        let mut library = self.texts.write().unwrap_or_else(PoisonError::into_inner);
         match text {
             Some(text) => library.insert(id.into(), text),
             None => library.remove(id),
