@@ -13,6 +13,7 @@ export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 CARGO_TARGET_DIR=$HEARTH_CACHE/target-features "$ROOT/deploy/cargo-target.sh"
 
 step "Format" cargo fmt --all --check
+step "Fetch crates" cargo fetch --locked
 step "Absences" tests/absences.sh
 show "Unit and integration tests" cargo test --workspace --locked --quiet
 step "Clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
