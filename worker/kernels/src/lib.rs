@@ -1,0 +1,12 @@
+//! CPU kernels: packed weights and the loops over them.
+//!
+//! Each kernel has a portable twin in plain Rust that defines its result: the same
+//! integer arithmetic and the same order of `f32` operations. The versions for an
+//! instruction set ([`isa::Isa`]) are equal to it to the bit.
+//!
+//! - [`pack`]: the form in which weights lie in memory;
+//! - [`linear`]: activations times packed weights.
+
+pub mod isa;
+pub mod linear;
+pub mod pack;
