@@ -17,7 +17,9 @@ absent() {
 }
 
 absent hearth-model burn tokio kube tonic
+absent hearth-program burn tokio kube tonic rayon
 absent hearth-plan burn tokio kube tonic
+absent hearth-reference tokio kube tonic
 absent hearth-engine tokio kube tonic
 absent hearth-worker kube k8s-openapi
 absent hearth-api kube-client kube-runtime tokio

@@ -9,10 +9,10 @@ use crate::api::{
     UnknownModel,
 };
 use crate::loader::Runtime;
-use crate::reference::Reference;
 use crate::simulated::Simulated;
 use crate::text::TextModel;
 use crate::thread::{self, Message, Order, front};
+use hearth_reference::Reference;
 
 /// A handle to an engine: one thread that holds one device, and one that turns
 /// text into tokens for it.
@@ -142,10 +142,10 @@ mod tests {
     use hearth_model::{Footprint, KvType, Model};
 
     use super::*;
-    use crate::api::LoadError;
-    use crate::loader::{Built, Watch};
-    use crate::program::{Program, Row, StepError};
+    use hearth_program::{BuildError, Built, Watch};
+
     use crate::{Item, Sampling, Stop};
+    use hearth_program::{Program, Row, StepError};
 
     /// A device that is spoilt once a model is warm.
     struct Spoilt;
@@ -164,7 +164,7 @@ mod tests {
             _: &Model,
             text: &TextModel,
             _: &mut dyn Watch,
-        ) -> Result<Built<SpoiltProgram>, LoadError> {
+        ) -> Result<Built<SpoiltProgram>, BuildError> {
             let program = SpoiltProgram { vocabulary: text.tokenizer().vocabulary(), steps_left: 2 };
             Ok(Built { program, measured: Footprint::default() })
         }

@@ -4,10 +4,8 @@
 //! loaded into it and requests are streamed from it through callbacks, so that
 //! callers are free to wait in any way they like:
 //!
-//! - [`arch`] turns a file's description into lists of pure nodes;
-//! - [`reference`] interprets them with plain tensors, [`simulated`] makes text up;
-//!   both are a [`Program`](program::Program), whose `step` is the only cut
-//!   between what a model is and how requests share it;
+//! - a [`Program`](hearth_program::Program) is what computes: [`hearth_reference`]
+//!   with plain tensors, [`simulated`] makes text up;
 //! - [`batch`] shares a program among requests: admission, chunked prefill,
 //!   decode, cancellation;
 //! - [`text`] is what stands between text and tokens: [`tokenizer`],
@@ -18,14 +16,11 @@
 //! answers on channels.
 
 mod api;
-pub mod arch;
 pub mod batch;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod handle;
 mod loader;
-pub mod program;
-pub mod reference;
 pub mod sample;
 pub mod simulated;
 pub mod template;
@@ -35,7 +30,7 @@ pub mod tokenizer;
 
 pub use api::{
     Backend, Cancel, ChatMessage, Compute, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec,
-    MAX_STOP_SEQUENCES, Phase, Request, RequestError, Sampling, SimulatedConfig, Sink, StartError, Stop,
-    UnknownModel, Usage,
+    MAX_STOP_SEQUENCES, OpenError, Phase, Request, RequestError, Sampling, SimulatedConfig, Sink, StartError,
+    Stop, UnknownModel, Usage,
 };
 pub use handle::Engine;

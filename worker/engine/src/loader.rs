@@ -1,11 +1,10 @@
 //! Where models come from: what each kind of engine does to load one.
 
-use std::path::Path;
+use hearth_model::{Footprint, Model};
+use hearth_program::{BuildError, Built, Program, Watch, build};
+use hearth_reference::{Reference, ReferenceProgram};
 
-use hearth_model::{Footprint, Model, gguf};
-
-use crate::api::{LoadError, LoadSpec, Phase};
-use crate::program::Program;
+use crate::api::{LoadError, LoadSpec};
 use crate::text::TextModel;
 
 /// A kind of engine.
@@ -22,30 +21,20 @@ pub(crate) trait Runtime: Send + Sync + 'static {
         model: &Model,
         text: &TextModel,
         watch: &mut dyn Watch,
-    ) -> Result<Built<Self::Program>, LoadError>;
+    ) -> Result<Built<Self::Program>, BuildError>;
 }
 
-/// What a runtime made of a model.
-pub(crate) struct Built<P> {
-    pub(crate) program: P,
-    pub(crate) measured: Footprint,
-}
+impl Runtime for Reference {
+    type Program = ReferenceProgram;
 
-/// Who waits for a load.
-pub(crate) trait Watch {
-    /// Tells how far it is.
-    ///
-    /// # Errors
-    /// [`LoadError::Cancelled`] when nobody waits any more.
-    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), LoadError>;
-}
-
-/// Nobody waits.
-pub(crate) struct Unwatched;
-
-impl Watch for Unwatched {
-    fn progress(&mut self, _: Phase, _: u64, _: u64) -> Result<(), LoadError> {
-        Ok(())
+    fn load(
+        &self,
+        spec: &LoadSpec,
+        model: &Model,
+        _: &TextModel,
+        watch: &mut dyn Watch,
+    ) -> Result<Built<ReferenceProgram>, BuildError> {
+        self.build(&spec.path, model, &spec.shape(), watch)
     }
 }
 
@@ -63,7 +52,7 @@ pub(crate) fn load<R: Runtime>(
     watch: &mut dyn Watch,
 ) -> Result<Loaded<R::Program>, LoadError> {
     check(spec)?;
-    let model = read(&spec.path)?;
+    let model = build::read(&spec.path)?;
     let most = model.dims.context_length;
     if spec.context_tokens > most {
         let message = format!("the model was trained for {most} tokens: ask for at most that");
@@ -98,21 +87,4 @@ fn check(spec: &LoadSpec) -> Result<(), LoadError> {
         return invalid("sequences", sequences, "give at least 1");
     }
     Ok(())
-}
-
-/// Describes a file.
-pub(crate) fn read(path: &Path) -> Result<Model, LoadError> {
-    let refuse = |message: String| LoadError::Model { path: path.to_owned(), message };
-    let header = gguf::read_file(path).map_err(|error| match error {
-        hearth_model::ReadError::Io { source, .. } => LoadError::File { path: path.to_owned(), source },
-        hearth_model::ReadError::Header { source, .. } => refuse(source.to_string()),
-    })?;
-    let model = Model::from_gguf(&header).map_err(|error| refuse(error.to_string()))?;
-    let bytes =
-        std::fs::metadata(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?.len();
-    if bytes < model.min_file_bytes {
-        let needed = model.min_file_bytes;
-        return Err(refuse(format!("it has {bytes} bytes and its tensors end at {needed}: it is cut short")));
-    }
-    Ok(model)
 }

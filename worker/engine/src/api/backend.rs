@@ -1,6 +1,7 @@
 //! Which engine runs, and on what.
 
 use hearth_model::footprint::DeviceKind;
+use hearth_reference::{Compute, OpenError};
 use thiserror::Error;
 
 /// The implementation behind an [`Engine`](crate::Engine).
@@ -10,20 +11,6 @@ pub enum Backend {
     Reference(Compute),
     /// No arithmetic at all: declared memory and speed, made-up text.
     Simulated(SimulatedConfig),
-}
-
-/// Where the reference runs its tensors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compute {
-    /// The CPU, through burn's flex backend.
-    #[default]
-    Cpu,
-    /// The CUDA device with this index. Needs the feature `cuda`.
-    Cuda(usize),
-    /// The discrete Vulkan device with this index. Needs the feature `vulkan`.
-    Vulkan(usize),
-    /// The default Metal device. Needs the feature `metal`.
-    Metal,
 }
 
 /// What a simulated device is like.
@@ -57,22 +44,9 @@ impl Default for SimulatedConfig {
 /// Why an engine did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The build lacks the feature that the asked compute device needs.
-    #[error("this build cannot compute on {device}: build with the feature `{feature}`, or choose Cpu")]
-    NotBuilt {
-        /// The device that was asked for.
-        device: &'static str,
-        /// The Cargo feature that brings it.
-        feature: &'static str,
-    },
-    /// The device did not answer.
-    #[error("{device} cannot be opened: {message}")]
-    Device {
-        /// The device that was asked for.
-        device: String,
-        /// What its driver said.
-        message: String,
-    },
+    /// The device that computes cannot be opened.
+    #[error(transparent)]
+    Device(#[from] OpenError),
     /// A number of [`SimulatedConfig`] is not a positive, finite number.
     #[error("simulated device: `{field}` is {value}; give a number over 0")]
     Simulated {

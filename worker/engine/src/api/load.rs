@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use hearth_model::{Footprint, KvType};
+use hearth_model::{Footprint, KvType, Shape};
+use hearth_program::BuildError;
 use thiserror::Error;
 
 use crate::template::TemplateError;
@@ -21,6 +22,15 @@ pub struct LoadSpec {
     pub sequences: u32,
     /// How keys and values are stored.
     pub kv_type: KvType,
+}
+
+impl LoadSpec {
+    /// What the replica's memory depends on.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        let Self { id: _, path: _, context_tokens, sequences, kv_type } = *self;
+        Shape { context_tokens, sequences, kv_type }
+    }
 }
 
 /// What a load is doing.
@@ -113,6 +123,18 @@ pub enum LoadError {
         /// What is known of it.
         message: String,
     },
+}
+
+impl From<BuildError> for LoadError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::File { path, source } => Self::File { path, source },
+            BuildError::Model { path, message } => Self::Model { path, message },
+            BuildError::OutOfMemory { needed, free } => Self::OutOfMemory { needed, free },
+            BuildError::Cancelled => Self::Cancelled,
+            BuildError::Internal { message } => Self::Internal { message },
+        }
+    }
 }
 
 /// No model has this id.

@@ -9,8 +9,9 @@ mod item;
 mod load;
 mod request;
 
-pub use backend::{Backend, Compute, SimulatedConfig, StartError};
+pub use backend::{Backend, SimulatedConfig, StartError};
 pub use cancel::Cancel;
+pub use hearth_reference::{Compute, OpenError};
 pub use item::{FinishReason, Gone, Item, Sink, Usage};
 pub use load::{LoadError, LoadEvent, LoadSpec, Phase, UnknownModel};
 pub use request::{ChatMessage, Input, MAX_STOP_SEQUENCES, Request, RequestError, Sampling, Stop};

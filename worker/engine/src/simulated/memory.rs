@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::api::LoadError;
+use hearth_program::BuildError;
 
 /// What the device has left.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ impl Memory {
     }
 
     /// Takes bytes, or says how many there are.
-    pub(super) fn take(&self, bytes: u64) -> Result<Held, LoadError> {
+    pub(super) fn take(&self, bytes: u64) -> Result<Held, BuildError> {
         self.free
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(bytes))
             .map(|_| Held { bytes, free: Arc::clone(&self.free) })
-            .map_err(|free| LoadError::OutOfMemory { needed: bytes, free })
+            .map_err(|free| BuildError::OutOfMemory { needed: bytes, free })
     }
 }
 
@@ -41,13 +41,13 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::Memory;
-    use crate::LoadError;
+    use hearth_program::BuildError;
 
     #[test]
     fn what_is_held_comes_back() {
         let memory = Memory::new(10);
         let held = memory.take(7).unwrap();
-        assert!(matches!(memory.take(4), Err(LoadError::OutOfMemory { needed: 4, free: 3 })));
+        assert!(matches!(memory.take(4), Err(BuildError::OutOfMemory { needed: 4, free: 3 })));
         drop(held);
         assert!(memory.take(10).is_ok());
     }

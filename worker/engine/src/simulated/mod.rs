@@ -10,10 +10,11 @@ mod program;
 use std::time::Duration;
 
 use hearth_model::footprint::{Overheads, footprint};
-use hearth_model::{Model, Shape, WeightStorage};
+use hearth_model::{Model, WeightStorage};
+use hearth_program::{BuildError, Built, Watch};
 
-use crate::api::{LoadError, LoadSpec, Phase, SimulatedConfig, StartError};
-use crate::loader::{Built, Runtime, Watch};
+use crate::api::{LoadSpec, SimulatedConfig, StartError};
+use crate::loader::Runtime;
 use crate::text::TextModel;
 
 pub use program::{SimulatedCache, SimulatedProgram};
@@ -51,16 +52,16 @@ impl Simulated {
     }
 
     /// Passes the time that the file would take.
-    fn read(&self, bytes: u64, watch: &mut dyn Watch) -> Result<(), LoadError> {
+    fn read(&self, bytes: u64, watch: &mut dyn Watch) -> Result<(), BuildError> {
         let slice = (self.config.load_bytes_per_second * SLICE.as_secs_f64()).max(1.0) as u64;
         let mut done = 0;
         while done < bytes {
-            watch.progress(Phase::Loading, done, bytes)?;
+            watch.progress(done, bytes)?;
             let now = slice.min(bytes - done);
             std::thread::sleep(SLICE.mul_f64(now as f64 / slice as f64));
             done += now;
         }
-        watch.progress(Phase::Loading, bytes, bytes)
+        watch.progress(bytes, bytes)
     }
 }
 
@@ -73,12 +74,11 @@ impl Runtime for Simulated {
         model: &Model,
         text: &TextModel,
         watch: &mut dyn Watch,
-    ) -> Result<Built<SimulatedProgram>, LoadError> {
-        let shape =
-            Shape { context_tokens: spec.context_tokens, sequences: spec.sequences, kv_type: spec.kv_type };
+    ) -> Result<Built<SimulatedProgram>, BuildError> {
         let overhead = Overheads::DEFAULT;
-        let measured = footprint(&model.dims, &shape, WeightStorage::F32, overhead.of(self.config.kind))
-            .map_err(|error| LoadError::Model { path: spec.path.clone(), message: error.to_string() })?;
+        let measured =
+            footprint(&model.dims, &spec.shape(), WeightStorage::F32, overhead.of(self.config.kind))
+                .map_err(|error| BuildError::Model { path: spec.path.clone(), message: error.to_string() })?;
         let held = self.memory.take(measured.total())?;
         self.read(model.min_file_bytes, watch)?;
         let program = SimulatedProgram::new(&self.config, text.tokenizer(), held);

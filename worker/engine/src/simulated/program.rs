@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::api::SimulatedConfig;
-use crate::program::{Program, Row, Stage, StepError};
 use crate::tokenizer::Tokenizer;
+use hearth_program::{Program, Row, Stage, StepError};
 
 use super::memory::Held;
 

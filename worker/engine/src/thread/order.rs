@@ -3,7 +3,7 @@
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, RequestError, UnknownModel};
 use crate::batch::Job;
 use crate::loader::Loaded;
-use crate::program::Program;
+use hearth_program::Program;
 
 /// Called once an unload is through.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), UnknownModel>) + Send>;

@@ -6,8 +6,8 @@ use std::sync::mpsc::Sender;
 
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, Phase};
 use crate::batch::{Batcher, step_caught};
-use crate::loader::{self, Loaded, Runtime, Watch};
-use crate::program::{Program, Row, Stage};
+use crate::loader::{self, Loaded, Runtime};
+use hearth_program::{BuildError, Program, Row, Stage, Watch};
 
 use super::{BuiltModel, Done, Message};
 
@@ -55,11 +55,11 @@ impl Build {
 }
 
 impl Watch for Build {
-    fn progress(&mut self, phase: Phase, done: u64, total: u64) -> Result<(), LoadError> {
+    fn progress(&mut self, done: u64, total: u64) -> Result<(), BuildError> {
         if self.abort.is_set() || self.cancelled.is_cancelled() {
-            return Err(LoadError::Cancelled);
+            return Err(BuildError::Cancelled);
         }
-        self.listener.progress(phase, done, total);
+        self.listener.progress(Phase::Loading, done, total);
         Ok(())
     }
 }

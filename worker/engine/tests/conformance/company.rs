@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use hearth_engine::program::PREFILL_CHUNK;
 use hearth_engine::{Item, Request, RequestError, Sampling, Stop};
+use hearth_program::PREFILL_CHUNK;
 
 use crate::subject::{Answer, Subject, greedy, tokens};
 

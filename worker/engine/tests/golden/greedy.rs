@@ -2,13 +2,13 @@
 
 use std::sync::mpsc;
 
-use hearth_engine::program::{PREFILL_CHUNK, Program, Row, Stage};
-use hearth_engine::reference::{KvStorage, ReferenceProgram};
 use hearth_engine::{
     Backend, ChatMessage, Compute, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request,
     Sampling, Stop,
 };
 use hearth_model::KvType;
+use hearth_program::{PREFILL_CHUNK, Program, Row, Stage};
+use hearth_reference::{KvStorage, ReferenceProgram};
 
 use crate::files::{self, Greedy};
 

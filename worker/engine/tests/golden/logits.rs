@@ -1,8 +1,8 @@
 //! The same logits, step by step, within what single precision leaves.
 
 use hearth_engine::Compute;
-use hearth_engine::program::{PREFILL_CHUNK, Program, Row, Stage};
-use hearth_engine::reference::{KvStorage, ReferenceProgram};
+use hearth_program::{PREFILL_CHUNK, Program, Row, Stage};
+use hearth_reference::{KvStorage, ReferenceProgram};
 use serde::Deserialize;
 
 use crate::files::{self, Greedy};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use crate::program::{PREFILL_CHUNK, Stage};
 use crate::{FinishReason, Item, RequestError};
+use hearth_program::{PREFILL_CHUNK, Stage};
 
 use super::bench::{Ask, BYTES, Bench, CONTEXT, END, Seen};
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::batch::{Health, MAX_WAITING};
-use crate::program::{PREFILL_CHUNK, Stage};
 use crate::{FinishReason, Item, RequestError, Stop};
+use hearth_program::{PREFILL_CHUNK, Stage};
 
 use super::bench::{Ask, BYTES, Bench, CONTEXT, END, Seen};
 

@@ -12,16 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::{Device, Tensor};
 
-use crate::arch::Graph;
+use hearth_program::arch::Graph;
 
 pub use store::KvStorage;
 use store::Page;
 
 /// Tokens a page; divides the prefill chunk, so that prompts fill pages.
-pub(super) const PAGE_TOKENS: usize = 64;
+pub(crate) const PAGE_TOKENS: usize = 64;
 
 /// How the caches of a model are laid out, and how much they hold.
-pub(super) struct KvLayout {
+pub(crate) struct KvLayout {
     kv_heads: usize,
     key_dim: usize,
     value_dim: usize,
@@ -33,7 +33,7 @@ pub(super) struct KvLayout {
 }
 
 impl KvLayout {
-    pub(super) fn new(graph: &Graph, storage: KvStorage, device: Device) -> Self {
+    pub(crate) fn new(graph: &Graph, storage: KvStorage, device: Device) -> Self {
         let attention = &graph.attention;
         Self {
             kv_heads: attention.kv_heads,
@@ -48,7 +48,7 @@ impl KvLayout {
 
     /// Bytes of the pages of all layers that `tokens` of one sequence take,
     /// counted from a page as it is made.
-    pub(super) fn bytes_for(&self, tokens: usize) -> u64 {
+    pub(crate) fn bytes_for(&self, tokens: usize) -> u64 {
         let pages = (tokens.div_ceil(PAGE_TOKENS) * self.layers) as u64;
         pages * (self.page(self.key_dim).bytes() + self.page(self.value_dim).bytes())
     }
@@ -72,17 +72,17 @@ struct Layer {
 }
 
 impl KvCache {
-    pub(super) fn new(layout: Arc<KvLayout>, layers: usize) -> Self {
+    pub(crate) fn new(layout: Arc<KvLayout>, layers: usize) -> Self {
         Self { layout, layers: std::iter::repeat_with(Layer::default).take(layers).collect() }
     }
 
     /// Tokens that a layer holds.
-    pub(super) fn tokens(&self, layer: usize) -> usize {
+    pub(crate) fn tokens(&self, layer: usize) -> usize {
         self.layers[layer].tokens
     }
 
     /// Appends `[kv_heads, rows, dim]` each.
-    pub(super) fn append(&mut self, layer: usize, keys: &Tensor<3>, values: &Tensor<3>) {
+    pub(crate) fn append(&mut self, layer: usize, keys: &Tensor<3>, values: &Tensor<3>) {
         let Self { layout, layers } = self;
         let layer = &mut layers[layer];
         append(layout, &mut layer.keys, layer.tokens, keys, layout.key_dim);
@@ -91,7 +91,7 @@ impl KvCache {
     }
 
     /// All keys and all values of a layer, `[kv_heads, tokens, dim]` each.
-    pub(super) fn read(&self, layer: usize) -> (Tensor<3>, Tensor<3>) {
+    pub(crate) fn read(&self, layer: usize) -> (Tensor<3>, Tensor<3>) {
         let Layer { keys, values, tokens } = &self.layers[layer];
         (read(keys, *tokens), read(values, *tokens))
     }

@@ -17,46 +17,48 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use hearth_model::Model;
 use hearth_model::footprint::SIDE_BY_SIDE;
+use hearth_model::{Model, Shape};
+use hearth_program::arch::{self, Graph};
+use hearth_program::{BuildError, Built, Program, Row, StepError, Unwatched, Watch, build};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
-use crate::api::{Compute, LoadError, LoadSpec, StartError};
-use crate::arch::{self, Graph};
-use crate::loader::{self, Built, Runtime, Watch};
-use crate::program::{Program, Row, StepError};
-use crate::text::TextModel;
-
+pub use device::{Compute, OpenError};
 pub use kv::{KvCache, KvStorage};
 
 use kv::KvLayout;
 use rope::RopeTable;
 use weights::Weights;
 
-/// The reference kind of engine.
-pub(crate) struct Reference {
+/// A device that the reference computes on.
+#[derive(Debug)]
+pub struct Reference {
     compute: Compute,
     device: Device,
 }
 
 impl Reference {
-    pub(crate) fn open(compute: Compute) -> Result<Self, StartError> {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// The build lacks it, or it does not answer.
+    pub fn open(compute: Compute) -> Result<Self, OpenError> {
         Ok(Self { compute, device: device::open(compute)? })
     }
-}
 
-impl Runtime for Reference {
-    type Program = ReferenceProgram;
-
-    fn load(
+    /// Builds the program of a model whose file is at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or nobody waits any more.
+    pub fn build(
         &self,
-        spec: &LoadSpec,
+        path: &Path,
         model: &Model,
-        _: &TextModel,
+        shape: &Shape,
         watch: &mut dyn Watch,
-    ) -> Result<Built<ReferenceProgram>, LoadError> {
-        let program = ReferenceProgram::read(&spec.path, model, KvStorage::Kept(spec.kv_type), self, watch)?;
-        let measured = measure::footprint(&program, spec, model.dims.vocab);
+    ) -> Result<Built<ReferenceProgram>, BuildError> {
+        let program = ReferenceProgram::read(path, model, KvStorage::Kept(shape.kv_type), self, watch)?;
+        let measured = measure::footprint(&program, shape, model.dims.vocab);
         Ok(Built { program, measured })
     }
 }
@@ -71,15 +73,15 @@ pub struct ReferenceProgram {
 }
 
 impl ReferenceProgram {
-    /// The program of a file, to be stepped by hand: what another engine's
+    /// The program of a file, to be stepped by hand: what another program's
     /// results are compared with.
     ///
     /// # Errors
     /// The device is not there, or the file cannot be read as a model.
-    pub fn open(path: &Path, storage: KvStorage, compute: Compute) -> Result<Self, LoadError> {
+    pub fn open(path: &Path, storage: KvStorage, compute: Compute) -> Result<Self, BuildError> {
         let reference =
-            Reference::open(compute).map_err(|error| LoadError::Internal { message: error.to_string() })?;
-        Self::read(path, &loader::read(path)?, storage, &reference, &mut loader::Unwatched)
+            Reference::open(compute).map_err(|error| BuildError::Internal { message: error.to_string() })?;
+        Self::read(path, &build::read(path)?, storage, &reference, &mut Unwatched)
     }
 
     fn read(
@@ -88,7 +90,7 @@ impl ReferenceProgram {
         storage: KvStorage,
         reference: &Reference,
         watch: &mut dyn Watch,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, BuildError> {
         let Reference { compute, device } = reference;
         let graph = arch::graph(model);
         let mut file = weights::File::open(path)?;

@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use hearth_model::arch::{Rope, RopePairs, RopeScaling};
 
-use crate::api::LoadError;
+use hearth_program::BuildError;
 
-use super::weights::File;
+use crate::weights::File;
 
 /// What every pair turns by a token.
-pub(super) struct RopeTable {
+pub(crate) struct RopeTable {
     /// Radians a token, one a pair.
     frequencies: Vec<f64>,
     pairs: RopePairs,
@@ -16,7 +16,7 @@ pub(super) struct RopeTable {
 }
 
 /// The turns of some consecutive positions, `[rows, 1, dims]` each.
-pub(super) struct Turns {
+pub(crate) struct Turns {
     cos: Tensor<3>,
     /// Negative at the first element of a pair, positive at the second.
     sin: Tensor<3>,
@@ -25,7 +25,7 @@ pub(super) struct Turns {
 }
 
 impl RopeTable {
-    pub(super) fn read(rope: &Rope, file: &mut File, device: &Device) -> Result<Self, LoadError> {
+    pub(crate) fn read(rope: &Rope, file: &mut File, device: &Device) -> Result<Self, BuildError> {
         let factors = match &rope.scaling {
             RopeScaling::Factors(tensor) => file.numbers(tensor)?,
             RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => Vec::new(),
@@ -34,7 +34,7 @@ impl RopeTable {
     }
 
     /// The turns of `rows` positions from `start` on.
-    pub(super) fn turns(&self, start: usize, rows: usize) -> Turns {
+    pub(crate) fn turns(&self, start: usize, rows: usize) -> Turns {
         let dims = 2 * self.frequencies.len();
         let (mut cos, mut sin) = (Vec::with_capacity(rows * dims), Vec::with_capacity(rows * dims));
         for position in start..start + rows {
@@ -57,7 +57,7 @@ impl RopeTable {
 
 impl Turns {
     /// Turns `[rows, heads, head_dim]`; elements behind the turned ones stay.
-    pub(super) fn apply(&self, heads: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn apply(&self, heads: Tensor<3>) -> Tensor<3> {
         let [rows, count, head_dim] = heads.dims();
         if self.dims == head_dim {
             return self.turn(heads);

@@ -1,18 +1,18 @@
 //! What a loaded model takes, counted from what was made of it.
 
-use hearth_model::Footprint;
 use hearth_model::footprint::{DeviceKind, Overheads, SIDE_BY_SIDE};
+use hearth_model::{Footprint, Shape};
 
-use crate::api::{Compute, LoadSpec};
-use crate::arch::{Graph, Register};
-use crate::program::PREFILL_CHUNK;
+use crate::Compute;
+use hearth_program::PREFILL_CHUNK;
+use hearth_program::arch::{Graph, Register};
 
-use super::ReferenceProgram;
+use crate::ReferenceProgram;
 
 /// Weights are counted from the tensors, keys and values from a page, scratch
 /// from the graph's registers. The overhead is an allowance: what a vocabulary
 /// takes on the heap is not the engine's to count.
-pub(super) fn footprint(program: &ReferenceProgram, spec: &LoadSpec, vocabulary: u32) -> Footprint {
+pub(crate) fn footprint(program: &ReferenceProgram, shape: &Shape, vocabulary: u32) -> Footprint {
     let ReferenceProgram { graph, weights, rope: _, layout, compute } = program;
     let kind = match compute {
         Compute::Cpu => DeviceKind::Cpu,
@@ -24,8 +24,8 @@ pub(super) fn footprint(program: &ReferenceProgram, spec: &LoadSpec, vocabulary:
     let allowance = allowance.of(kind);
     Footprint {
         weights: weights.bytes(),
-        kv: layout.bytes_for(spec.context_tokens as usize) * u64::from(spec.sequences),
-        activations: scratch(graph, spec),
+        kv: layout.bytes_for(shape.context_tokens as usize) * u64::from(shape.sequences),
+        activations: scratch(graph, shape),
         overhead: allowance.fixed + allowance.per_vocabulary_token * u64::from(vocabulary),
     }
 }
@@ -33,16 +33,16 @@ pub(super) fn footprint(program: &ReferenceProgram, spec: &LoadSpec, vocabulary:
 /// Bytes of a step at its widest: a piece of a prompt that ends with the context,
 /// and beside it last tokens of other sequences, whose only scratch of any size is
 /// the widened keys and values.
-fn scratch(graph: &Graph, spec: &LoadSpec) -> u64 {
-    let context = spec.context_tokens as usize;
+fn scratch(graph: &Graph, shape: &Shape) -> u64 {
+    let context = shape.context_tokens as usize;
     let rows = context.min(PREFILL_CHUNK);
     let registers = Register::ALL.iter().zip(graph.widths).map(|(register, width)| match register {
         // Only last rows reach the head, and each sequence may have one.
-        Register::Logits => width * spec.sequences as usize,
+        Register::Logits => width * shape.sequences as usize,
         _ => width * rows,
     });
     let attention = &graph.attention;
-    let side_by_side = spec.sequences.min(SIDE_BY_SIDE) as usize;
+    let side_by_side = shape.sequences.min(SIDE_BY_SIDE) as usize;
     let widened = side_by_side * context * attention.kv_heads * (attention.key_dim + attention.value_dim);
     // A product and its softmax.
     let scores = 2 * attention.heads * rows * context;

@@ -3,12 +3,12 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::arch::Attention;
+use hearth_program::arch::Attention;
 
 /// `softmax(query · keysᵀ · scale) · values` for `rows` tokens, of which the last
 /// is the last of the keys. Queries are `[rows, heads · key_dim]`, keys and values
 /// `[kv_heads, tokens, dim]`, the result `[rows, heads · value_dim]`.
-pub(super) fn attend(
+pub(crate) fn attend(
     attention: &Attention,
     query: Tensor<2>,
     keys: Tensor<3>,
@@ -50,7 +50,7 @@ mod tests {
     use burn::tensor::{Device, Distribution, Tensor};
 
     use super::attend;
-    use crate::arch::Attention;
+    use hearth_program::arch::Attention;
 
     const ATTENTION: Attention = Attention { heads: 4, kv_heads: 2, key_dim: 8, value_dim: 6, scale: 0.35 };
 

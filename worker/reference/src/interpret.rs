@@ -3,13 +3,13 @@
 use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::arch::{Node, Norm, Register};
-use crate::program::{Row, StepError};
+use hearth_program::arch::{Node, Norm, Register};
+use hearth_program::{Row, StepError};
 
-use super::ReferenceProgram;
-use super::attention::attend;
-use super::kv::KvCache;
-use super::rope::Turns;
+use crate::ReferenceProgram;
+use crate::attention::attend;
+use crate::kv::KvCache;
+use crate::rope::Turns;
 
 /// What the registers hold while a row is computed.
 #[derive(Default)]
@@ -40,7 +40,7 @@ impl Registers {
 
 impl ReferenceProgram {
     /// Takes one sequence's tokens through the model.
-    pub(super) fn run(&self, row: &mut Row<'_, KvCache>) -> Result<Option<Vec<f32>>, StepError> {
+    pub(crate) fn run(&self, row: &mut Row<'_, KvCache>) -> Result<Option<Vec<f32>>, StepError> {
         let Row { cache, start, tokens, stage } = row;
         let held = (0..self.graph.layers.len()).find(|layer| cache.tokens(*layer) != *start);
         if let Some(layer) = held {

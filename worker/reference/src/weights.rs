@@ -8,12 +8,12 @@ use hearth_model::dequant::dequantize;
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
-use crate::api::{LoadError, Phase};
-use crate::arch::{Weight, WeightId, WeightShape};
-use crate::loader::Watch;
+use hearth_program::BuildError;
+use hearth_program::Watch;
+use hearth_program::arch::{Weight, WeightId, WeightShape};
 
 /// The weights of a graph, by [`WeightId`].
-pub(super) struct Weights {
+pub(crate) struct Weights {
     loaded: Vec<Loaded>,
     bytes: u64,
 }
@@ -26,20 +26,20 @@ enum Loaded {
 impl Weights {
     /// Reads the weights in order, and tells after each slice of one how many
     /// bytes of the file are done.
-    pub(super) fn read(
+    pub(crate) fn read(
         weights: &[Weight],
         file: &mut File,
         device: &Device,
         watch: &mut dyn Watch,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, BuildError> {
         let total = weights.iter().map(|weight| weight.tensor.bytes).sum();
         let mut read = Self { loaded: Vec::with_capacity(weights.len()), bytes: 0 };
         let mut done = 0;
-        watch.progress(Phase::Loading, done, total)?;
+        watch.progress(done, total)?;
         for Weight { tensor, shape } in weights {
             let numbers = file.numbers_watched(tensor, &mut |bytes| {
                 done += bytes;
-                watch.progress(Phase::Loading, done, total)
+                watch.progress(done, total)
             })?;
             read.bytes += size_of_val(numbers.as_slice()) as u64;
             read.loaded.push(match *shape {
@@ -55,7 +55,7 @@ impl Weights {
     }
 
     /// Bytes on the device.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -63,7 +63,7 @@ impl Weights {
     ///
     /// # Panics
     /// It is a matrix: the graph contradicts itself.
-    pub(super) fn vector(&self, WeightId(id): WeightId) -> Tensor<1> {
+    pub(crate) fn vector(&self, WeightId(id): WeightId) -> Tensor<1> {
         match &self.loaded[id] {
             Loaded::Vector(tensor) => tensor.clone(),
             Loaded::Matrix(_) => panic!("weight {id} is a matrix where a vector is needed"),
@@ -74,7 +74,7 @@ impl Weights {
     ///
     /// # Panics
     /// It is a vector: the graph contradicts itself.
-    pub(super) fn matrix(&self, WeightId(id): WeightId) -> Tensor<2> {
+    pub(crate) fn matrix(&self, WeightId(id): WeightId) -> Tensor<2> {
         match &self.loaded[id] {
             Loaded::Matrix(tensor) => tensor.clone(),
             Loaded::Vector(_) => panic!("weight {id} is a vector where a matrix is needed"),
@@ -87,21 +87,21 @@ impl Weights {
 const SLICE_BYTES: usize = 16 << 20;
 
 /// A model file.
-pub(super) struct File {
+pub(crate) struct File {
     path: PathBuf,
     file: std::fs::File,
     slice_bytes: usize,
 }
 
 impl File {
-    pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, BuildError> {
         let file =
-            std::fs::File::open(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+            std::fs::File::open(path).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, slice_bytes: SLICE_BYTES })
     }
 
     /// The elements of a small tensor.
-    pub(super) fn numbers(&mut self, tensor: &hearth_model::Tensor) -> Result<Vec<f32>, LoadError> {
+    pub(crate) fn numbers(&mut self, tensor: &hearth_model::Tensor) -> Result<Vec<f32>, BuildError> {
         self.numbers_watched(tensor, &mut |_| Ok(()))
     }
 
@@ -110,12 +110,12 @@ impl File {
     fn numbers_watched(
         &mut self,
         tensor: &hearth_model::Tensor,
-        read: &mut dyn FnMut(u64) -> Result<(), LoadError>,
-    ) -> Result<Vec<f32>, LoadError> {
+        read: &mut dyn FnMut(u64) -> Result<(), BuildError>,
+    ) -> Result<Vec<f32>, BuildError> {
         let bytes = usize::try_from(tensor.bytes).map_err(|_| self.too_large(tensor))?;
         let elements = usize::try_from(tensor.elements()).map_err(|_| self.too_large(tensor))?;
         let Self { path, file, slice_bytes } = self;
-        let unreadable = |source| LoadError::File { path: path.clone(), source };
+        let unreadable = |source| BuildError::File { path: path.clone(), source };
         file.seek(SeekFrom::Start(tensor.offset)).map_err(unreadable)?;
 
         let (block_len, block_bytes) =
@@ -132,7 +132,7 @@ impl File {
                 .par_chunks_mut(blocks * block_len)
                 .zip(packed.par_chunks(blocks * block_bytes))
                 .try_for_each(|(numbers, packed)| dequantize(tensor.dtype, packed, numbers))
-                .map_err(|error| LoadError::Model {
+                .map_err(|error| BuildError::Model {
                     path: path.clone(),
                     message: format!("tensor `{}`: {error}", tensor.name),
                 })?;
@@ -141,10 +141,10 @@ impl File {
         Ok(numbers)
     }
 
-    fn too_large(&self, tensor: &hearth_model::Tensor) -> LoadError {
+    fn too_large(&self, tensor: &hearth_model::Tensor) -> BuildError {
         let message =
             format!("tensor `{}` has {} bytes, more than this machine addresses", tensor.name, tensor.bytes);
-        LoadError::Model { path: self.path.clone(), message }
+        BuildError::Model { path: self.path.clone(), message }
     }
 }
 
@@ -156,9 +156,9 @@ mod tests {
     use hearth_model::{DType, Tensor};
 
     use super::{File, Weights};
-    use crate::api::{LoadError, Phase};
-    use crate::arch::{Weight, WeightShape};
-    use crate::loader::Watch;
+    use hearth_program::BuildError;
+    use hearth_program::Watch;
+    use hearth_program::arch::{Weight, WeightShape};
 
     /// Notes what it is told, and stops when it was told so often.
     struct Patience {
@@ -167,9 +167,9 @@ mod tests {
     }
 
     impl Watch for Patience {
-        fn progress(&mut self, _: Phase, done: u64, _: u64) -> Result<(), LoadError> {
+        fn progress(&mut self, done: u64, _: u64) -> Result<(), BuildError> {
             self.told.push(done);
-            if self.told.len() == self.calls { Err(LoadError::Cancelled) } else { Ok(()) }
+            if self.told.len() == self.calls { Err(BuildError::Cancelled) } else { Ok(()) }
         }
     }
 
