@@ -19,6 +19,7 @@ absent() {
 absent hearth-model burn tokio kube tonic
 absent hearth-program burn tokio kube tonic rayon
 absent hearth-plan burn tokio kube tonic
+absent hearth-sample burn tokio kube tonic
 absent hearth-reference tokio kube tonic
 absent hearth-engine tokio kube tonic
 absent hearth-worker kube k8s-openapi

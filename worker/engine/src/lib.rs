@@ -10,7 +10,7 @@
 //!   decode, cancellation;
 //! - [`text`] is what stands between text and tokens: [`tokenizer`],
 //!   [`template`], stop sequences;
-//! - [`sample`] picks tokens.
+//! - [`hearth_sample`] picks tokens.
 //!
 //! Absent: sockets, async runtimes, clusters. The engine reads a file and
 //! answers on channels.
@@ -21,7 +21,6 @@ pub mod batch;
 pub mod conformance;
 mod handle;
 mod loader;
-pub mod sample;
 pub mod simulated;
 pub mod template;
 pub mod text;

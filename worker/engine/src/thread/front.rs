@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Sender};
 use crate::api::{Cancelled, Input, Outlet, Request, RequestError, StartError};
 use crate::batch::Job;
 use crate::handle::{Library, Orders, look_up};
-use crate::sample::Sampler;
+use hearth_sample::Sampler;
 
 use super::Order;
 use super::order::ENDED;

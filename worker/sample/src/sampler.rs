@@ -12,9 +12,7 @@
 //! The draw's randomness is a function of seed and position alone: a generation
 //! that continues elsewhere, or after a preemption, goes on with the same draws.
 
-mod random;
-
-use crate::Sampling;
+use crate::{Sampling, random};
 
 /// Picks tokens for one request.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Randomness without state: a counter put through a mixing function.
 
 /// A number in `[0, 1)`, uniform over seeds and positions.
-pub(super) fn unit(seed: u64, position: u64) -> f64 {
+pub(crate) fn unit(seed: u64, position: u64) -> f64 {
     // Mixing the seed first keeps neighbouring seeds from being shifted copies
     // of each other.
     let bits = mix(mix(seed).wrapping_add(position));
