@@ -10,9 +10,9 @@ use crate::api::{
 };
 use crate::loader::Runtime;
 use crate::simulated::Simulated;
-use crate::text::TextModel;
 use crate::thread::{self, Message, Order, front};
 use hearth_reference::Reference;
+use hearth_text::TextModel;
 
 /// A handle to an engine: one thread that holds one device, and one that turns
 /// text into tokens for it.

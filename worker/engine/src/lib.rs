@@ -8,8 +8,8 @@
 //!   with plain tensors, [`simulated`] makes text up;
 //! - [`batch`] shares a program among requests: admission, chunked prefill,
 //!   decode, cancellation;
-//! - [`text`] is what stands between text and tokens: [`tokenizer`],
-//!   [`template`], stop sequences;
+//! - [`hearth_text`] is what stands between text and tokens: tokenizers,
+//!   templates, stop sequences;
 //! - [`hearth_sample`] picks tokens.
 //!
 //! Absent: sockets, async runtimes, clusters. The engine reads a file and
@@ -22,10 +22,7 @@ pub mod conformance;
 mod handle;
 mod loader;
 pub mod simulated;
-pub mod template;
-pub mod text;
 mod thread;
-pub mod tokenizer;
 
 pub use api::{
     Backend, Cancel, ChatMessage, Compute, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec,

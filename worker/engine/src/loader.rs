@@ -5,7 +5,7 @@ use hearth_program::{BuildError, Built, Program, Watch, build};
 use hearth_reference::{Reference, ReferenceProgram};
 
 use crate::api::{LoadError, LoadSpec};
-use crate::text::TextModel;
+use hearth_text::TextModel;
 
 /// A kind of engine.
 pub(crate) trait Runtime: Send + Sync + 'static {

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use hearth_model::{Footprint, KvType, Shape};
 use hearth_program::BuildError;
+use hearth_text::template::TemplateError;
+use hearth_text::tokenizer::TokenizerError;
 use thiserror::Error;
-
-use crate::template::TemplateError;
-use crate::tokenizer::TokenizerError;
 
 /// A model to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +132,15 @@ impl From<BuildError> for LoadError {
             BuildError::OutOfMemory { needed, free } => Self::OutOfMemory { needed, free },
             BuildError::Cancelled => Self::Cancelled,
             BuildError::Internal { message } => Self::Internal { message },
+        }
+    }
+}
+
+impl From<hearth_text::BuildError> for LoadError {
+    fn from(error: hearth_text::BuildError) -> Self {
+        match error {
+            hearth_text::BuildError::Tokenizer(error) => Self::Tokenizer(error),
+            hearth_text::BuildError::Template(error) => Self::Template(error),
         }
     }
 }

@@ -13,11 +13,11 @@ pub use backend::{Backend, SimulatedConfig, StartError};
 pub use cancel::Cancel;
 pub use hearth_reference::{Compute, OpenError};
 pub use hearth_sample::Sampling;
+pub use hearth_text::{ChatMessage, Input};
 pub use item::{FinishReason, Gone, Item, Sink, Usage};
 pub use load::{LoadError, LoadEvent, LoadSpec, Phase, UnknownModel};
-pub use request::{ChatMessage, Input, MAX_STOP_SEQUENCES, Request, RequestError, Stop};
+pub use request::{MAX_STOP_SEQUENCES, Request, RequestError, Stop};
 
 pub(crate) use cancel::Cancelled;
 pub(crate) use item::Outlet;
 pub(crate) use load::Listener;
-pub(crate) use request::invalid;

@@ -1,7 +1,7 @@
 //! A request, and what can be wrong with it.
 
 use hearth_sample::Sampling;
-use serde::Serialize;
+use hearth_text::{Input, InputError};
 use thiserror::Error;
 
 /// Stop sequences that a request may name.
@@ -16,31 +16,6 @@ pub struct Request {
     pub sampling: Sampling,
     /// When to stop.
     pub stop: Stop,
-}
-
-/// What to continue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Raw text. The model's own start token is added, its template is not.
-    Prompt(String),
-    /// Messages, rendered with the template of the model's file.
-    Chat {
-        /// At least one.
-        messages: Vec<ChatMessage>,
-        /// Whether the template opens the assistant's turn.
-        add_generation_prompt: bool,
-    },
-    /// Token ids, taken as they are.
-    Tokens(Vec<u32>),
-}
-
-/// One turn of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ChatMessage {
-    /// `system`, `user`, `assistant` or what else the template knows.
-    pub role: String,
-    /// What was said.
-    pub content: String,
 }
 
 /// When to stop.
@@ -88,35 +63,11 @@ impl Request {
             let value = format!("empty at index {at}");
             return Err(invalid("stop.sequences", value, "leave empty sequences out"));
         }
-        input.check()
+        Ok(input.check()?)
     }
 }
 
-impl Input {
-    /// The field that the input came in, as the wire contract names it.
-    pub(crate) const fn field(&self) -> &'static str {
-        match self {
-            Self::Prompt(_) => "prompt",
-            Self::Chat { .. } => "chat.messages",
-            Self::Tokens(_) => "tokens.ids",
-        }
-    }
-
-    pub(crate) fn check(&self) -> Result<(), RequestError> {
-        match self {
-            Input::Prompt(text) if text.is_empty() => Err(invalid("prompt", "empty", "give some text")),
-            Input::Chat { messages, .. } if messages.is_empty() => {
-                Err(invalid("chat.messages", "empty", "give at least one message"))
-            }
-            Input::Tokens(ids) if ids.is_empty() => {
-                Err(invalid("tokens.ids", "empty", "give at least one id"))
-            }
-            Input::Prompt(_) | Input::Chat { .. } | Input::Tokens(_) => Ok(()),
-        }
-    }
-}
-
-pub(crate) fn invalid(field: &'static str, value: impl ToString, message: &str) -> RequestError {
+fn invalid(field: &'static str, value: impl ToString, message: &str) -> RequestError {
     RequestError::Invalid { field, value: value.to_string(), message: message.into() }
 }
 
@@ -175,9 +126,22 @@ pub enum RequestError {
     },
 }
 
+impl From<InputError> for RequestError {
+    fn from(error: InputError) -> Self {
+        match error {
+            InputError::Invalid { field, value, message } => Self::Invalid { field, value, message },
+            InputError::ContextExceeded { field, prompt_tokens, at_least, context_tokens } => {
+                Self::ContextExceeded { field, prompt_tokens, at_least, context_tokens }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ChatMessage, Input, Request, RequestError, Sampling, Stop};
+    use hearth_text::{ChatMessage, Input};
+
+    use super::{Request, RequestError, Sampling, Stop};
 
     fn request() -> Request {
         Request { input: Input::Prompt("a".into()), sampling: Sampling::default(), stop: Stop::default() }

@@ -12,9 +12,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::api::{Outlet, RequestError, Stop};
-use crate::text::TextModel;
 use hearth_program::{Program, Row, Stage, StepError};
 use hearth_sample::Sampler;
+use hearth_text::TextModel;
 use sequence::{Fate, Sequence};
 
 /// Requests that may wait for a place. Whoever comes after them is better served

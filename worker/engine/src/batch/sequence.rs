@@ -1,10 +1,10 @@
 //! One running request.
 
 use crate::api::{Cancelled, FinishReason, Outlet, RequestError, Usage};
-use crate::text::{Output, Scan};
-use crate::tokenizer::Tokenizer;
 use hearth_program::{PREFILL_CHUNK, Row, Stage};
 use hearth_sample::Sampler;
+use hearth_text::tokenizer::Tokenizer;
+use hearth_text::{Output, Scan};
 
 use super::Job;
 

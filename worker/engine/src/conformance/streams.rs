@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use hearth_model::{Model, gguf};
 
-use crate::tokenizer::Tokenizer;
 use crate::{Cancel, FinishReason, Gone, Item, RequestError, Sampling};
+use hearth_text::tokenizer::Tokenizer;
 
 use super::probe::{answer, ask_of, endless, next, of_length};
 use super::{ID, Subject};

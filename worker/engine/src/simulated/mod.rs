@@ -15,7 +15,7 @@ use hearth_program::{BuildError, Built, Watch};
 
 use crate::api::{LoadSpec, SimulatedConfig, StartError};
 use crate::loader::Runtime;
-use crate::text::TextModel;
+use hearth_text::TextModel;
 
 pub use program::{SimulatedCache, SimulatedProgram};
 

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::api::SimulatedConfig;
-use crate::tokenizer::Tokenizer;
 use hearth_program::{Program, Row, Stage, StepError};
+use hearth_text::tokenizer::Tokenizer;
 
 use super::memory::Held;
 

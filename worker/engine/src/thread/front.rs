@@ -80,5 +80,5 @@ fn read(
 
 fn tokenize(library: &Library, id: String, input: &Input) -> Result<Vec<u32>, RequestError> {
     let text = look_up(library, &id).ok_or(RequestError::UnknownModel { id })?;
-    text.tokens(input)
+    Ok(text.tokens(input)?)
 }

@@ -193,7 +193,7 @@ impl<R: Runtime> Device<R> {
         }
     }
 
-    fn shelve(&self, id: &str, text: Option<Arc<crate::text::TextModel>>) {
+    fn shelve(&self, id: &str, text: Option<Arc<hearth_text::TextModel>>) {
         let mut library = self.texts.write().unwrap_or_else(PoisonError::into_inner);
         match text {
             Some(text) => library.insert(id.into(), text),

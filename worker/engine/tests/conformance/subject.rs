@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use hearth_model::{Footprint, Model, gguf};
 
-use hearth_engine::tokenizer::Tokenizer;
 use hearth_engine::{
     Cancel, Engine, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec, Request, RequestError,
     Sampling, Stop, UnknownModel, Usage,
 };
+use hearth_text::tokenizer::Tokenizer;
 
 /// How long an engine may be silent: far over what anything takes on a busy
 /// machine, so that only a hang meets it.

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::mpsc;
 
-use hearth_engine::text::TextModel;
 use hearth_engine::{Backend, Compute, Engine, LoadEvent, LoadSpec};
 use hearth_model::{Footprint, Shape};
 use hearth_program::{PREFILL_CHUNK, Program, Row, Stage};
 use hearth_reference::{KvCache, KvStorage, ReferenceProgram};
+use hearth_text::TextModel;
 
 use crate::{heap, read, resident};
 

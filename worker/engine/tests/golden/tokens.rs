@@ -1,7 +1,7 @@
 //! The same token ids as another tokenizer, and the text back.
 
-use hearth_engine::tokenizer::Tokenizer;
 use hearth_model::{Model, gguf};
+use hearth_text::tokenizer::Tokenizer;
 use serde::Deserialize;
 
 use crate::files::{self, Greedy};

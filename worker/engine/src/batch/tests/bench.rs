@@ -8,10 +8,10 @@ use hearth_model::{Model, gguf};
 
 use crate::api::{Cancel, Outlet};
 use crate::batch::{Batcher, Health, Job};
-use crate::text::TextModel;
 use crate::{Gone, Item, RequestError, Sampling, Stop};
 use hearth_program::{Program, Row, Stage, StepError};
 use hearth_sample::Sampler;
+use hearth_text::TextModel;
 
 pub(super) const CONTEXT: usize = 512;
 /// Ends a generation.

@@ -119,12 +119,14 @@ impl Tokenizer {
     }
 
     /// The text of the start token, which templates name.
-    pub(crate) fn bos_text(&self) -> Option<String> {
+    #[must_use]
+    pub fn bos_text(&self) -> Option<String> {
         self.bos.and_then(|id| self.encoder.id_to_token(id))
     }
 
     /// The text of the end token, which templates name.
-    pub(crate) fn eos_text(&self) -> Option<String> {
+    #[must_use]
+    pub fn eos_text(&self) -> Option<String> {
         self.eos.and_then(|id| self.encoder.id_to_token(id))
     }
 

@@ -11,11 +11,16 @@ pub(crate) struct StopMatcher {
 
 /// What a piece of text brought.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Scan {
+pub enum Scan {
     /// This much can be given out.
     Clear(String),
     /// The text ends with this, before the sequence.
-    Stopped { text: String, sequence: String },
+    Stopped {
+        /// What can still be given out.
+        text: String,
+        /// The sequence that was found.
+        sequence: String,
+    },
 }
 
 impl StopMatcher {

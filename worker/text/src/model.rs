@@ -1,19 +1,14 @@
-//! What stands between a request's text and the tokens that a program takes.
-
-mod output;
-mod stop;
-mod utf8;
+//! The text side of a loaded model.
 
 use std::sync::Arc;
 
 use hearth_model::Model;
+use thiserror::Error;
 
-use crate::api::{Input, LoadError, RequestError};
-use crate::template::ChatTemplate;
-use crate::tokenizer::Tokenizer;
-
-pub(crate) use output::Output;
-pub(crate) use stop::Scan;
+use crate::input::invalid;
+use crate::template::{ChatTemplate, TemplateError};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::{Input, InputError};
 
 /// The text side of a loaded model. Cheap to share: it does not change.
 #[derive(Debug)]
@@ -23,13 +18,24 @@ pub struct TextModel {
     context_tokens: u32,
 }
 
+/// Why a model's text cannot be read or written.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The tokenizer in the file cannot be built.
+    #[error("the tokenizer in the file cannot be built")]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template in the file cannot be read.
+    #[error("the chat template in the file cannot be read")]
+    Template(#[from] TemplateError),
+}
+
 impl TextModel {
     /// Builds tokenizer and template from what the file holds.
     ///
     /// # Errors
     /// The file has no vocabulary, or vocabulary or template cannot be used.
-    pub fn new(model: &Model, context_tokens: u32) -> Result<Self, LoadError> {
-        let spec = model.tokenizer.as_ref().ok_or(crate::tokenizer::TokenizerError::Missing)?;
+    pub fn new(model: &Model, context_tokens: u32) -> Result<Self, BuildError> {
+        let spec = model.tokenizer.as_ref().ok_or(TokenizerError::Missing)?;
         let tokenizer = Tokenizer::new(spec)?;
         let template = model.chat_template.as_ref().map(|source| {
             let bos = tokenizer.bos_text().unwrap_or_default();
@@ -56,10 +62,10 @@ impl TextModel {
     /// # Errors
     /// The input is empty, does not fit, names ids that do not exist, or is a
     /// chat that the model cannot render.
-    pub fn prompt(&self, input: &Input) -> Result<Vec<u32>, RequestError> {
+    pub fn prompt(&self, input: &Input) -> Result<Vec<u32>, InputError> {
         let ids = self.tokens(input)?;
         if ids.is_empty() {
-            return Err(crate::api::invalid("prompt", "no tokens", "give some text"));
+            return Err(invalid("prompt", "no tokens", "give some text"));
         }
         self.fits(input.field(), ids.len() as u64, false)?;
         Ok(ids)
@@ -70,21 +76,17 @@ impl TextModel {
     ///
     /// # Errors
     /// As [`TextModel::prompt`].
-    pub fn tokens(&self, input: &Input) -> Result<Vec<u32>, RequestError> {
+    pub fn tokens(&self, input: &Input) -> Result<Vec<u32>, InputError> {
         input.check()?;
         match input {
             Input::Prompt(text) => self.encode("prompt", text, true),
             Input::Chat { messages, add_generation_prompt } => {
                 let template = self.template.as_ref().ok_or_else(|| {
                     let remedy = "the model's file has no chat template: send a prompt instead";
-                    crate::api::invalid("chat", "given", remedy)
+                    invalid("chat", "given", remedy)
                 })?;
                 let text = template.render(messages, *add_generation_prompt).map_err(|error| {
-                    crate::api::invalid(
-                        "chat.messages",
-                        "refused by the model's template",
-                        &error.to_string(),
-                    )
+                    invalid("chat.messages", "refused by the model's template", &error.to_string())
                 })?;
                 // A template writes the start token itself where it is wanted.
                 self.encode("chat.messages", &text, false)
@@ -94,7 +96,7 @@ impl TextModel {
                 match ids.iter().find(|id| **id as usize >= vocabulary) {
                     Some(id) => {
                         let most = format!("the vocabulary's last id is {}", vocabulary.saturating_sub(1));
-                        Err(crate::api::invalid("tokens.ids", id, &most))
+                        Err(invalid("tokens.ids", id, &most))
                     }
                     None => Ok(ids.clone()),
                 }
@@ -102,18 +104,18 @@ impl TextModel {
         }
     }
 
-    fn encode(&self, field: &'static str, text: &str, wrap: bool) -> Result<Vec<u32>, RequestError> {
+    fn encode(&self, field: &'static str, text: &str, wrap: bool) -> Result<Vec<u32>, InputError> {
         self.fits(field, self.tokenizer.at_least(text), true)?;
-        self.tokenizer.encode(text, wrap).map_err(|error| {
-            crate::api::invalid(field, "not writable in the model's vocabulary", &error.to_string())
-        })
+        self.tokenizer
+            .encode(text, wrap)
+            .map_err(|error| invalid(field, "not writable in the model's vocabulary", &error.to_string()))
     }
 
-    fn fits(&self, field: &'static str, prompt_tokens: u64, at_least: bool) -> Result<(), RequestError> {
+    fn fits(&self, field: &'static str, prompt_tokens: u64, at_least: bool) -> Result<(), InputError> {
         if prompt_tokens < u64::from(self.context_tokens) {
             return Ok(());
         }
         let context_tokens = self.context_tokens;
-        Err(RequestError::ContextExceeded { field, prompt_tokens, at_least, context_tokens })
+        Err(InputError::ContextExceeded { field, prompt_tokens, at_least, context_tokens })
     }
 }
