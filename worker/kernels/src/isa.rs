@@ -4,38 +4,46 @@ use std::sync::OnceLock;
 
 /// A set of instructions that kernels are written for.
 ///
-/// A kernel takes an `Isa` and trusts it: the variants beside
-/// [`Isa::Portable`] can be had only where [`Isa::is_available`].
+/// A value is proof that this CPU has the instructions: outside this module the
+/// variants can be matched but not made, so that kernels that take one are safe to
+/// call. [`Isa::Portable`] is everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
     /// Plain Rust: the definition of every kernel's result.
     Portable,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
+    #[non_exhaustive]
     Avx2,
     /// AVX-512 F, BW, VL and VNNI.
+    #[non_exhaustive]
     Avx512Vnni,
 }
 
 impl Isa {
-    /// Every variant, slowest first.
-    pub const ALL: &'static [Isa] = &[Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+    /// Every set, worst first.
+    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
 
     /// The best that this CPU has; found once.
     #[must_use]
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            Self::ALL.iter().rev().copied().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
-        })
+        *BEST.get_or_init(|| Self::available().last().unwrap_or(Isa::Portable))
     }
 
-    /// Whether this CPU has the instructions.
-    #[must_use]
-    pub fn is_available(self) -> bool {
+    /// All that this CPU has, worst first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    fn is_available(self) -> bool {
         match self {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
@@ -54,9 +62,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_detected_is_available_and_nothing_better_is() {
-        let best = Isa::detect();
-        assert!(best.is_available());
-        assert!(Isa::ALL.iter().all(|isa| *isa <= best || !isa.is_available()));
+    fn the_best_is_the_last_that_is_there() {
+        assert_eq!(Isa::available().next(), Some(Isa::Portable));
+        assert_eq!(Isa::available().last(), Some(Isa::detect()));
+        assert!(Isa::available().is_sorted());
     }
 }

@@ -5,7 +5,8 @@
 //!   there, in the shapes that its numbers say;
 //! - [`footprint()`] says what a model takes on a device, part by part, from
 //!   [`Dims`] alone, so that a planner holds neither vocabularies nor tensor lists;
-//! - [`dequant`] turns packed blocks into `f32`.
+//! - [`dequant`] turns packed blocks into `f32`; [`packing`] says what they take in a
+//!   CPU's memory.
 //!
 //! Nothing here waits or opens a socket: the parsers are fed bytes and say how
 //! many more they want.
@@ -18,6 +19,7 @@ pub mod gguf;
 mod header;
 mod layout;
 mod metadata;
+pub mod packing;
 pub mod prefix;
 pub mod quantization;
 pub mod safetensors;

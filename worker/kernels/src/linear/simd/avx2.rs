@@ -1,0 +1,138 @@
+//! Two 256-bit registers a vector: outputs 0 to 7, outputs 8 to 15.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// AVX2, FMA and F16C.
+pub(crate) enum Avx2 {}
+
+// SAFETY (all functions): the trait's contract, which is that of each intrinsic:
+// the instruction exists, and the pointer may be read or written for a vector's
+// length. No load or store asks for alignment.
+impl Simd for Avx2 {
+    type Bytes = [__m256i; 2];
+    type Ints = [__m256i; 2];
+    type Floats = [__m256; 2];
+    /// Four registers of sums of integers, four of floats, eight for the rest.
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> [__m256i; 2] {
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn and(a: [__m256i; 2], mask: u8) -> [__m256i; 2] {
+        a.map(|a| unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) })
+    }
+    #[inline(always)]
+    unsafe fn or(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { [_mm256_or_si256(a[0], b[0]), _mm256_or_si256(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn shift(a: [__m256i; 2], bits: i32) -> [__m256i; 2] {
+        a.map(|a| unsafe {
+            match bits {
+                0 => a,
+                1.. => _mm256_sll_epi16(a, _mm_cvtsi32_si128(bits)),
+                _ => _mm256_srl_epi16(a, _mm_cvtsi32_si128(-bits)),
+            }
+        })
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], a: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            [_mm256_shuffle_epi8(table, a[0]), _mm256_shuffle_epi8(table, a[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_shifted(value: i32, shift: u32) -> [__m256i; 2] {
+        unsafe { [_mm256_sll_epi32(_mm256_set1_epi32(value), _mm_cvtsi32_si128(shift as i32)); 2] }
+    }
+    /// Without VNNI. Narrow codes: bytes to 16 bits in pairs, then to 32. Wide
+    /// ones would saturate there: even and odd bytes are widened first.
+    #[inline(always)]
+    unsafe fn dot(wide: bool, sum: [__m256i; 2], codes: [__m256i; 2], activations: [i8; 4]) -> [__m256i; 2] {
+        unsafe {
+            let x = _mm256_set1_epi32(i32::from_ne_bytes(activations.map(|a| a as u8)));
+            let of = |sum, codes| {
+                if wide {
+                    let even = _mm256_and_si256(codes, _mm256_set1_epi16(255));
+                    let odd = _mm256_srli_epi16::<8>(codes);
+                    let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)));
+                    let odd = _mm256_madd_epi16(odd, _mm256_srai_epi16::<8>(x));
+                    _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+                } else {
+                    let pairs = _mm256_maddubs_epi16(codes, x);
+                    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+                }
+            };
+            [of(sum[0], codes[0]), of(sum[1], codes[1])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn floats(a: [__m256i; 2]) -> [__m256; 2] {
+        a.map(|a| unsafe { _mm256_cvtepi32_ps(a) })
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> [__m256; 2] {
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+    #[inline(always)]
+    unsafe fn load_f32(from: *const u8) -> [__m256; 2] {
+        unsafe { [_mm256_loadu_ps(from.cast()), _mm256_loadu_ps(from.add(32).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> [__m256; 2] {
+        [0, 16].map(|at| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast())) })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> [__m256; 2] {
+        [0, 16].map(|at| unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(at).cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> [__m256; 2] {
+        [0, 8].map(|at| unsafe {
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast())))
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const u8) -> [__m256; 2] {
+        [0, 8].map(|at| unsafe {
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(at).cast())))
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(from: *const u8, high: bool) -> [__m256; 2] {
+        [0, 8].map(|at| unsafe {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast()));
+            let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+            _mm256_cvtepi32_ps(if high { _mm256_srli_epi32::<4>(bytes) } else { low })
+        })
+    }
+    #[inline(always)]
+    unsafe fn negate(a: [__m256; 2]) -> [__m256; 2] {
+        a.map(|a| unsafe { _mm256_xor_ps(a, _mm256_set1_ps(-0.0)) })
+    }
+    #[inline(always)]
+    unsafe fn multiply(a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    unsafe fn fused(a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, a: [__m256; 2]) {
+        unsafe {
+            _mm256_storeu_ps(to, a[0]);
+            _mm256_storeu_ps(to.add(8), a[1]);
+        }
+    }
+}
