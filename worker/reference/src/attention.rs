@@ -5,16 +5,42 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use hearth_program::arch::Attention;
 
-/// `softmax(query · keysᵀ · scale) · values` for `rows` tokens, of which the last
-/// is the last of the keys. Queries are `[rows, heads · key_dim]`, keys and values
-/// `[kv_heads, tokens, dim]`, the result `[rows, heads · value_dim]`.
+use crate::functions::soft_cap;
+
+/// `softmax(cap(query · keysᵀ · scale)) · values` for `rows` tokens, of which the last
+/// is the last of the keys. Each sees itself and those before it, with a window only so
+/// many. Queries are `[rows, heads · key_dim]`, keys and values `[kv_heads, tokens, dim]`,
+/// the result `[rows, heads · value_dim]`.
 pub(crate) fn attend(
+    attention: &Attention,
+    window: Option<usize>,
+    query: Tensor<2>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
+) -> Tensor<2> {
+    let ([rows, _], [_, tokens, _]) = (query.dims(), keys.dims());
+    let mask = mask(window, rows, tokens, &query.device());
+    weigh(attention, query, keys, values, Some(mask))
+}
+
+/// As [`attend`], but every token sees every other.
+pub(crate) fn attend_rows(
     attention: &Attention,
     query: Tensor<2>,
     keys: Tensor<3>,
     values: Tensor<3>,
 ) -> Tensor<2> {
-    let Attention { heads, kv_heads, key_dim, value_dim, scale } = *attention;
+    weigh(attention, query, keys, values, None)
+}
+
+fn weigh(
+    attention: &Attention,
+    query: Tensor<2>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
+    mask: Option<Tensor<2>>,
+) -> Tensor<2> {
+    let Attention { heads, kv_heads, key_dim, value_dim, scale, soft_cap: cap, sight: _ } = *attention;
     let ([rows, _], [_, tokens, _]) = (query.dims(), keys.dims());
     let group = heads / kv_heads;
     // The query heads that share a key head become rows of one product.
@@ -23,24 +49,26 @@ pub(crate) fn attend(
         .reshape([rows, kv_heads, group, key_dim])
         .permute([1, 2, 0, 3])
         .reshape([kv_heads, group * rows, key_dim]);
-    let device = query.device();
     let mut scores = query.matmul(keys.swap_dims(1, 2));
-    if rows > 1 {
-        let mask = causal_mask(rows, tokens, &device).reshape([1, 1, rows, tokens]);
-        scores = (scores.reshape([kv_heads, group, rows, tokens]) + mask).reshape([
-            kv_heads,
-            group * rows,
-            tokens,
-        ]);
+    if let Some(cap) = cap {
+        scores = soft_cap(scores, cap);
+    }
+    if let Some(mask) = mask {
+        let apart = scores.reshape([kv_heads, group, rows, tokens]);
+        scores = (apart + mask.reshape([1, 1, rows, tokens])).reshape([kv_heads, group * rows, tokens]);
     }
     let read = softmax(scores, 2).matmul(values);
     read.reshape([kv_heads, group, rows, value_dim]).permute([2, 0, 1, 3]).reshape([rows, heads * value_dim])
 }
 
-/// 0 where a row may look, negative infinity at the tokens behind it.
-fn causal_mask(rows: usize, tokens: usize, device: &Device) -> Tensor<2> {
-    let first = tokens - rows;
-    let row = |row| (0..tokens).map(move |token| if token <= first + row { 0.0 } else { f32::NEG_INFINITY });
+/// 0 where a row may look, negative infinity elsewhere.
+fn mask(window: Option<usize>, rows: usize, tokens: usize, device: &Device) -> Tensor<2> {
+    let window = window.unwrap_or(tokens);
+    let row = |row| {
+        let own = tokens - rows + row;
+        let sees = move |token| token <= own && own - token < window;
+        (0..tokens).map(move |token| if sees(token) { 0.0 } else { f32::NEG_INFINITY })
+    };
     let numbers = (0..rows).flat_map(row).collect::<Vec<f32>>();
     Tensor::from_data(TensorData::new(numbers, [rows, tokens]), device)
 }
@@ -49,26 +77,41 @@ fn causal_mask(rows: usize, tokens: usize, device: &Device) -> Tensor<2> {
 mod tests {
     use burn::tensor::{Device, Distribution, Tensor};
 
-    use super::attend;
-    use hearth_program::arch::Attention;
+    use super::{attend, attend_rows};
+    use hearth_program::arch::{Attention, Sight};
 
-    const ATTENTION: Attention = Attention { heads: 4, kv_heads: 2, key_dim: 8, value_dim: 6, scale: 0.35 };
+    const ATTENTION: Attention = Attention {
+        heads: 4,
+        kv_heads: 2,
+        key_dim: 8,
+        value_dim: 6,
+        scale: 0.35,
+        soft_cap: None,
+        sight: Sight::Past { window: None },
+    };
 
     /// The definition, one number at a time.
-    fn expected(query: &[f32], keys: &[f32], values: &[f32], rows: usize, tokens: usize) -> Vec<f32> {
-        let Attention { heads, kv_heads, key_dim, value_dim, scale } = ATTENTION;
+    fn expected(
+        cap: Option<f32>,
+        sees: impl Fn(usize, usize) -> bool,
+        [query, keys, values]: [&[f32]; 3],
+        rows: usize,
+        tokens: usize,
+    ) -> Vec<f32> {
+        let Attention { heads, kv_heads, key_dim, value_dim, scale, .. } = ATTENTION;
         let mut out = Vec::new();
         for row in 0..rows {
             for head in 0..heads {
                 let kv = head / (heads / kv_heads);
-                let seen = tokens - rows + row + 1;
                 let weight = |token: usize| {
                     let dot = (0..key_dim).map(|i| {
                         query[(row * heads + head) * key_dim + i] * keys[(kv * tokens + token) * key_dim + i]
                     });
-                    f64::from(dot.sum::<f32>() * scale).exp()
+                    let score = f64::from(dot.sum::<f32>() * scale);
+                    let score = cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                    if sees(tokens - rows + row, token) { score.exp() } else { 0.0 }
                 };
-                let weights = (0..seen).map(weight).collect::<Vec<_>>();
+                let weights = (0..tokens).map(weight).collect::<Vec<_>>();
                 let sum = weights.iter().sum::<f64>();
                 for i in 0..value_dim {
                     let value = |token: usize| f64::from(values[(kv * tokens + token) * value_dim + i]);
@@ -80,19 +123,35 @@ mod tests {
         out
     }
 
+    fn close(found: Tensor<2>, expected: &[f32]) {
+        let found = found.into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
     #[test]
     fn it_is_the_definition() {
         let device = Device::flex();
         let random =
             |shape: [usize; 3]| Tensor::<3>::random(shape, Distribution::Uniform(-2.0, 2.0), &device);
-        let numbers = |tensor: Tensor<3>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        let numbers = |tensor: &Tensor<3>| tensor.clone().into_data().try_to_vec::<f32>().unwrap();
         for (rows, tokens) in [(1, 1), (1, 9), (5, 5), (3, 70)] {
             let (q, k, v) = (random([1, rows, 32]), random([2, tokens, 8]), random([2, tokens, 6]));
-            let read = attend(&ATTENTION, q.clone().reshape([rows, 32]), k.clone(), v.clone());
-            let read = read.into_data().try_to_vec::<f32>().unwrap();
-            let expected = expected(&numbers(q), &numbers(k), &numbers(v), rows, tokens);
-            assert_eq!(read.len(), expected.len());
-            assert!(read.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{rows} {tokens}");
+            let inputs = [numbers(&q), numbers(&k), numbers(&v)];
+            let inputs = inputs.each_ref().map(Vec::as_slice);
+            let q = q.reshape([rows, 32]);
+            for soft_cap in [None, Some(0.7)] {
+                let attention = Attention { soft_cap, ..ATTENTION };
+                for window in [None, Some(1), Some(4), Some(1000)] {
+                    let sees = |own, token| token <= own && token + window.unwrap_or(usize::MAX / 2) > own;
+                    let read = attend(&attention, window, q.clone(), k.clone(), v.clone());
+                    close(read, &expected(soft_cap, sees, inputs, rows, tokens));
+                }
+                if rows == tokens {
+                    let read = attend_rows(&attention, q.clone(), k.clone(), v.clone());
+                    close(read, &expected(soft_cap, |_, _| true, inputs, rows, tokens));
+                }
+            }
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Running a graph's nodes.
 
-use burn::tensor::activation::silu;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use hearth_program::arch::{Node, Norm, Register};
+use hearth_program::arch::{Node, Register, Sight, TableRows};
 use hearth_program::{Row, StepError};
 
 use crate::ReferenceProgram;
-use crate::attention::attend;
-use crate::kv::KvCache;
+use crate::attention::{attend, attend_rows};
+use crate::functions::{activate, normalise, soft_cap};
+use crate::kv::Read;
 use crate::rope::Turns;
 
 /// What the registers hold while a row is computed.
@@ -36,92 +36,128 @@ impl Registers {
     fn set(&mut self, register: Register, tensor: Tensor<2>) {
         self.0[register as usize] = Some(tensor);
     }
+
+    /// Puts `change` of what is there in its place.
+    fn change(&mut self, register: Register, change: impl FnOnce(Tensor<2>) -> Tensor<2>) {
+        let changed = change(self.take(register));
+        self.set(register, changed);
+    }
 }
 
 impl ReferenceProgram {
-    /// Takes one sequence's tokens through the model.
-    pub(crate) fn run(&self, row: &mut Row<'_, KvCache>) -> Result<Option<Vec<f32>>, StepError> {
-        let Row { cache, start, tokens, stage } = row;
-        let held = (0..self.graph.layers.len()).find(|layer| cache.tokens(*layer) != *start);
-        if let Some(layer) = held {
-            let message = format!("a row starts at {start} and layer {layer} holds {}", cache.tokens(layer));
-            return Err(StepError { message });
-        }
-        let turns = self.rope.turns(*start, tokens.len());
+    /// Takes one sequence's tokens through the model: the numbers of its answers.
+    pub(crate) fn run(&self, row: &Row<'_>) -> Result<Vec<f32>, StepError> {
+        self.kv.layout().check(row)?;
+        let turns = self.ropes.iter().map(|rope| rope.turns(row.start, row.tokens.len())).collect::<Vec<_>>();
         let mut registers = Registers::default();
         for node in &self.graph.prologue {
-            self.node(node, 0, tokens, &turns, cache, &mut registers);
+            self.node(node, 0, row, &turns, &mut registers);
         }
-        for (layer, nodes) in self.graph.layers.iter().enumerate() {
-            for node in nodes {
-                self.node(node, layer, tokens, &turns, cache, &mut registers);
+        for (index, layer) in self.graph.layers.iter().enumerate() {
+            for node in &layer.nodes {
+                self.node(node, index, row, &turns, &mut registers);
             }
         }
-        if !stage.wants_logits() {
-            return Ok(None);
+        if row.answers() == 0 {
+            return Ok(Vec::new());
         }
         for node in &self.graph.epilogue {
-            self.node(node, 0, tokens, &turns, cache, &mut registers);
+            self.node(node, 0, row, &turns, &mut registers);
         }
-        let logits = registers.take(Register::Logits).try_into_vec_as::<f32>();
-        logits.map(Some).map_err(|error| StepError { message: error.to_string() })
+        let answers = registers.take(self.graph.answer).try_into_vec_as::<f32>();
+        answers.map_err(|error| StepError { message: error.to_string() })
     }
 
-    fn node(
-        &self,
-        node: &Node,
-        layer: usize,
-        tokens: &[u32],
-        turns: &Turns,
-        cache: &mut KvCache,
-        registers: &mut Registers,
-    ) {
-        let attention = &self.graph.attention;
+    fn node(&self, node: &Node, layer: usize, row: &Row<'_>, turns: &[Turns], registers: &mut Registers) {
+        let Row { tables, start, tokens, stage: _ } = *row;
+        let attention = &self.graph.layers[layer].attention;
+        let weights = &self.weights;
         match *node {
             Node::Embed { table, out } => {
-                let table = self.weights.matrix(table);
-                let ids = tokens.iter().map(|id| i64::from(*id)).collect::<Vec<_>>();
-                let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &table.device());
-                registers.set(out, table.select(0, ids));
+                let table = weights.matrix(table);
+                let ids = tokens.iter().map(|id| *id as usize);
+                registers.set(out, rows_of(&table, ids));
             }
-            Node::RmsNorm { input, norm: Norm { weight, epsilon }, out } => {
-                let x = registers.get(input);
-                let mean_square = x.clone().powi_scalar(2).mean_dim(1);
-                let root = mean_square.add_scalar(epsilon).sqrt();
-                registers.set(out, x / root * self.weights.vector(weight).unsqueeze::<2>());
+            Node::AddRows { table, rows, out } => {
+                let table = weights.matrix(table);
+                let added = match rows {
+                    TableRows::Position => rows_of(&table, start..start + tokens.len()),
+                    TableRows::Only(row) => rows_of(&table, row..row + 1),
+                };
+                registers.change(out, |x| x + added);
             }
-            Node::Linear { input, weight, out } => {
-                let product = registers.get(input).matmul(self.weights.matrix(weight).transpose());
-                registers.set(out, product);
+            Node::Norm { input, norm, out } => {
+                let bias = norm.bias.map(|bias| weights.vector(bias));
+                let normed = normalise(registers.get(input), &norm, weights.vector(norm.weight), bias);
+                registers.set(out, normed);
             }
-            Node::Rope { at, heads } => {
-                let x = split(registers.take(at), heads);
-                registers.set(at, join(turns.apply(x)));
+            Node::Linear { input, weight, bias, out } => {
+                let product = registers.get(input).matmul(weights.matrix(weight).transpose());
+                let sum = match bias {
+                    Some(bias) => product + weights.vector(bias).unsqueeze::<2>(),
+                    None => product,
+                };
+                registers.set(out, sum);
+            }
+            Node::Rope { at, heads, rope } => {
+                registers.change(at, |x| join(turns[rope.0].apply(split(x, heads))));
             }
             Node::Append { keys, values } => {
                 let heads = |register| split(registers.get(register), attention.kv_heads).swap_dims(0, 1);
-                cache.append(layer, &heads(keys), &heads(values));
+                self.kv.write(layer, tables, start, &heads(keys), &heads(values));
             }
             Node::Attend { query, out } => {
-                let (keys, values) = cache.read(layer);
-                let read = attend(attention, registers.take(query), keys, values);
+                let Sight::Past { window } = attention.sight else {
+                    panic!("layer {layer} keeps nothing and reads what it keeps")
+                };
+                let end = start + tokens.len();
+                let Read { keys, values, first } = self.kv.read(layer, tables, start, end);
+                debug_assert_eq!(first + keys.dims()[1], end, "what is read ends with the row");
+                let read = attend(attention, window, registers.take(query), keys, values);
                 registers.set(out, read);
             }
-            Node::SiluGate { gate, out } => {
-                let (gate, through) = (registers.take(gate), registers.take(out));
-                registers.set(out, silu(gate) * through);
+            Node::AttendRows { query, keys, values, out } => {
+                let heads = |register| split(registers.get(register), attention.kv_heads).swap_dims(0, 1);
+                let read = attend_rows(attention, registers.get(query), heads(keys), heads(values));
+                registers.set(out, read);
+            }
+            Node::Gate { activation, gate, out } => {
+                let gate = activate(activation, registers.take(gate));
+                registers.change(out, |x| gate * x);
+            }
+            Node::Activate { activation, at } => registers.change(at, |x| activate(activation, x)),
+            Node::Experts { input, experts, out } => {
+                let made = weights.experts(&experts, registers.get(input));
+                registers.set(out, made);
             }
             Node::Add { input, out } => {
-                let sum = registers.take(out) + registers.get(input);
-                registers.set(out, sum);
+                let input = registers.get(input);
+                registers.change(out, |x| x + input);
             }
-            Node::LastRow { at } => {
-                let x = registers.take(at);
+            Node::Scale { at, factor } => registers.change(at, |x| x.mul_scalar(factor)),
+            Node::SoftCap { at, cap } => registers.change(at, |x| soft_cap(x, cap)),
+            Node::KeepAnswered { at } => registers.change(at, |x| {
                 let [rows, width] = x.dims();
-                registers.set(at, x.slice([rows - 1..rows, 0..width]));
-            }
+                x.slice([rows - row.answers()..rows, 0..width])
+            }),
+            Node::Mean { at } => registers.change(at, |x| x.mean_dim(0)),
+            Node::First { at } => registers.change(at, |x| {
+                let width = x.dims()[1];
+                x.slice([0..1, 0..width])
+            }),
+            Node::UnitLength { at } => registers.change(at, |x| {
+                let length = x.clone().powi_scalar(2).sum_dim(1).sqrt();
+                // Nothing but zeros has a smaller length: squares below vanish.
+                x / length.clamp_min(1e-20)
+            }),
         }
     }
+}
+
+fn rows_of(table: &Tensor<2>, rows: impl Iterator<Item = usize>) -> Tensor<2> {
+    let rows = rows.map(|row| row as i64).collect::<Vec<_>>();
+    let count = rows.len();
+    table.clone().select(0, Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &table.device()))
 }
 
 /// `[rows, heads · dim]` as `[rows, heads, dim]`.

@@ -21,6 +21,7 @@ pub(crate) struct Weights {
 enum Loaded {
     Vector(Tensor<1>),
     Matrix(Tensor<2>),
+    Experts(Tensor<3>),
 }
 
 impl Weights {
@@ -32,15 +33,22 @@ impl Weights {
         device: &Device,
         watch: &mut dyn Watch,
     ) -> Result<Self, BuildError> {
-        let total = weights.iter().map(|weight| weight.tensor.bytes).sum();
+        let total = weights.iter().map(Weight::file_bytes).sum();
         let mut read = Self { loaded: Vec::with_capacity(weights.len()), bytes: 0 };
         let mut done = 0;
         watch.progress(done, total)?;
-        for Weight { tensor, shape } in weights {
-            let numbers = file.numbers_watched(tensor, &mut |bytes| {
-                done += bytes;
-                watch.progress(done, total)
-            })?;
+        for Weight { tensors, shape, plus } in weights {
+            let mut numbers = Vec::new();
+            for tensor in tensors {
+                let more = file.numbers_watched(tensor, &mut |bytes| {
+                    done += bytes;
+                    watch.progress(done, total)
+                })?;
+                if numbers.is_empty() { numbers = more } else { numbers.extend(more) }
+            }
+            if *plus != 0.0 {
+                numbers.iter_mut().for_each(|number| *number += plus);
+            }
             read.bytes += size_of_val(numbers.as_slice()) as u64;
             read.loaded.push(match *shape {
                 WeightShape::Vector { len } => {
@@ -48,6 +56,10 @@ impl Weights {
                 }
                 WeightShape::Matrix { outputs, inputs } => {
                     Loaded::Matrix(Tensor::from_data(TensorData::new(numbers, [outputs, inputs]), device))
+                }
+                WeightShape::Experts { experts, outputs, inputs } => {
+                    let numbers = TensorData::new(numbers, [experts, outputs, inputs]);
+                    Loaded::Experts(Tensor::from_data(numbers, device))
                 }
             });
         }
@@ -62,22 +74,37 @@ impl Weights {
     /// A vector.
     ///
     /// # Panics
-    /// It is a matrix: the graph contradicts itself.
+    /// It is none: the graph contradicts itself.
     pub(crate) fn vector(&self, WeightId(id): WeightId) -> Tensor<1> {
         match &self.loaded[id] {
             Loaded::Vector(tensor) => tensor.clone(),
-            Loaded::Matrix(_) => panic!("weight {id} is a matrix where a vector is needed"),
+            Loaded::Matrix(_) | Loaded::Experts(_) => panic!("weight {id} is not a vector, as is needed"),
         }
     }
 
     /// A matrix, `[outputs, inputs]`.
     ///
     /// # Panics
-    /// It is a vector: the graph contradicts itself.
+    /// It is none: the graph contradicts itself.
     pub(crate) fn matrix(&self, WeightId(id): WeightId) -> Tensor<2> {
         match &self.loaded[id] {
             Loaded::Matrix(tensor) => tensor.clone(),
-            Loaded::Vector(_) => panic!("weight {id} is a vector where a matrix is needed"),
+            Loaded::Vector(_) | Loaded::Experts(_) => panic!("weight {id} is not a matrix, as is needed"),
+        }
+    }
+
+    /// The matrix of an expert, `[outputs, inputs]`.
+    ///
+    /// # Panics
+    /// They are no experts, or not so many: the graph contradicts itself.
+    pub(crate) fn expert(&self, WeightId(id): WeightId, expert: usize) -> Tensor<2> {
+        match &self.loaded[id] {
+            Loaded::Experts(tensor) => {
+                let [_, outputs, inputs] = tensor.dims();
+                let one = tensor.clone().slice([expert..expert + 1, 0..outputs, 0..inputs]);
+                one.reshape([outputs, inputs])
+            }
+            Loaded::Vector(_) | Loaded::Matrix(_) => panic!("weight {id} is not experts, as is needed"),
         }
     }
 }
@@ -194,7 +221,11 @@ mod tests {
             assert_eq!((block[0], block[31]), (i as f32 - 8.0, -8.0), "block {i}");
         }
 
-        let weight = [Weight { tensor, shape: WeightShape::Matrix { outputs: blocks, inputs: 32 } }];
+        let weight = [Weight {
+            tensors: vec![tensor],
+            shape: WeightShape::Matrix { outputs: blocks, inputs: 32 },
+            plus: 0.0,
+        }];
         let slice = 5 * 18;
         for (calls, told) in [(9, vec![0, slice, 2 * slice, total]), (2, vec![0, slice])] {
             let mut watch = Patience { told: Vec::new(), calls };

@@ -1,11 +1,13 @@
 //! Architectures: from a header to a model whose tensors and numbers agree.
 
+mod design;
 mod error;
 mod llama;
 mod tokenizer;
 
 use std::sync::Arc;
 
+pub use design::{Activation, NormKind};
 pub use error::ArchError;
 use serde::{Deserialize, Serialize};
 pub use tokenizer::{TokenType, TokenizerKind, TokenizerSpec};

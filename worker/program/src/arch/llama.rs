@@ -3,7 +3,10 @@
 use hearth_model::arch::{LayerWeights, Weights};
 use hearth_model::{Model, Tensor};
 
-use super::node::{Attention, Graph, Node, Norm, Register, Weight, WeightId, WeightShape};
+use super::{
+    Activation, Attention, Graph, Layer, Node, Norm, NormKind, Register, RopeId, Sight, Weight, WeightId,
+    WeightShape,
+};
 
 pub(super) fn graph(model: &Model) -> Graph {
     let Weights { token_embedding, layers, output_norm, output } = &model.weights;
@@ -14,6 +17,8 @@ pub(super) fn graph(model: &Model) -> Graph {
         key_dim: dims.head_dim_k as usize,
         value_dim: dims.head_dim_v as usize,
         scale: 1.0 / (dims.head_dim_k as f32).sqrt(),
+        soft_cap: None,
+        sight: Sight::Past { window: None },
     };
     let widths = Register::ALL.map(|register| match register {
         Register::Hidden | Register::Normed => dims.embedding as usize,
@@ -28,17 +33,19 @@ pub(super) fn graph(model: &Model) -> Graph {
     let mut build = Builder { weights: Vec::new(), epsilon: model.rms_epsilon };
     let table = build.weight(token_embedding);
     let prologue = vec![Node::Embed { table, out: Register::Hidden }];
-    let layers = layers.iter().map(|layer| build.layer(layer, &attention)).collect();
+    let layers =
+        layers.iter().map(|layer| Layer { nodes: build.layer(layer, &attention), attention }).collect();
     let norm = build.norm(output_norm);
     // A tied head is the embedding's table once more.
     let head = output.as_ref().map_or(table, |head| build.weight(head));
     let epilogue = vec![
-        Node::LastRow { at: Register::Hidden },
-        Node::RmsNorm { input: Register::Hidden, norm, out: Register::Normed },
-        Node::Linear { input: Register::Normed, weight: head, out: Register::Logits },
+        Node::KeepAnswered { at: Register::Hidden },
+        Node::Norm { input: Register::Hidden, norm, out: Register::Normed },
+        Node::Linear { input: Register::Normed, weight: head, bias: None, out: Register::Logits },
     ];
     let weights = build.weights;
-    Graph { prologue, layers, epilogue, weights, rope: model.rope.clone(), attention, widths }
+    let ropes = vec![model.rope.clone()];
+    Graph { prologue, layers, epilogue, answer: Register::Logits, weights, ropes, widths }
 }
 
 struct Builder {
@@ -53,12 +60,12 @@ impl Builder {
             [outputs, inputs] => WeightShape::Matrix { outputs: *outputs as usize, inputs: *inputs as usize },
             _ => WeightShape::Vector { len: tensor.elements() as usize },
         };
-        self.weights.push(Weight { tensor: tensor.clone(), shape });
+        self.weights.push(Weight { tensors: vec![tensor.clone()], shape, plus: 0.0 });
         WeightId(self.weights.len() - 1)
     }
 
     fn norm(&mut self, tensor: &Tensor) -> Norm {
-        Norm { weight: self.weight(tensor), epsilon: self.epsilon }
+        Norm { kind: NormKind::Rms, parts: 1, weight: self.weight(tensor), bias: None, epsilon: self.epsilon }
     }
 
     fn layer(&mut self, weights: &LayerWeights, attention: &Attention) -> Vec<Node> {
@@ -66,21 +73,21 @@ impl Builder {
         let LayerWeights { attention_norm, query, key, value, attention_output, ffn_norm, gate, up, down } =
             weights;
         vec![
-            Node::RmsNorm { input: Hidden, norm: self.norm(attention_norm), out: Normed },
-            Node::Linear { input: Normed, weight: self.weight(query), out: Query },
-            Node::Linear { input: Normed, weight: self.weight(key), out: Key },
-            Node::Linear { input: Normed, weight: self.weight(value), out: Value },
-            Node::Rope { at: Query, heads: attention.heads },
-            Node::Rope { at: Key, heads: attention.kv_heads },
+            Node::Norm { input: Hidden, norm: self.norm(attention_norm), out: Normed },
+            Node::Linear { input: Normed, weight: self.weight(query), bias: None, out: Query },
+            Node::Linear { input: Normed, weight: self.weight(key), bias: None, out: Key },
+            Node::Linear { input: Normed, weight: self.weight(value), bias: None, out: Value },
+            Node::Rope { at: Query, heads: attention.heads, rope: RopeId(0) },
+            Node::Rope { at: Key, heads: attention.kv_heads, rope: RopeId(0) },
             Node::Append { keys: Key, values: Value },
             Node::Attend { query: Query, out: Attended },
-            Node::Linear { input: Attended, weight: self.weight(attention_output), out: Normed },
+            Node::Linear { input: Attended, weight: self.weight(attention_output), bias: None, out: Normed },
             Node::Add { input: Normed, out: Hidden },
-            Node::RmsNorm { input: Hidden, norm: self.norm(ffn_norm), out: Normed },
-            Node::Linear { input: Normed, weight: self.weight(gate), out: Gate },
-            Node::Linear { input: Normed, weight: self.weight(up), out: Up },
-            Node::SiluGate { gate: Gate, out: Up },
-            Node::Linear { input: Up, weight: self.weight(down), out: Normed },
+            Node::Norm { input: Hidden, norm: self.norm(ffn_norm), out: Normed },
+            Node::Linear { input: Normed, weight: self.weight(gate), bias: None, out: Gate },
+            Node::Linear { input: Normed, weight: self.weight(up), bias: None, out: Up },
+            Node::Gate { activation: Activation::Silu, gate: Gate, out: Up },
+            Node::Linear { input: Up, weight: self.weight(down), bias: None, out: Normed },
             Node::Add { input: Normed, out: Hidden },
         ]
     }
@@ -105,10 +112,9 @@ mod tests {
     fn every_weight_is_used_and_a_tied_head_is_not_another_one() {
         for tied in [true, false] {
             let graph = graph(&model(&TinyLlama { tied, ..TinyLlama::new(1) }));
-            let nodes = graph.prologue.iter().chain(graph.layers.iter().flatten()).chain(&graph.epilogue);
-            let mut used = nodes.filter_map(|node| match node {
+            let mut used = graph.nodes().filter_map(|node| match node {
                 Node::Embed { table, .. } => Some(*table),
-                Node::RmsNorm { norm, .. } => Some(norm.weight),
+                Node::Norm { norm, .. } => Some(norm.weight),
                 Node::Linear { weight, .. } => Some(*weight),
                 _ => None,
             });

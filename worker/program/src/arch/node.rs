@@ -1,58 +1,9 @@
 //! The nodes that graphs are made of.
 
-use hearth_model::Tensor;
-use hearth_model::arch::Rope;
+use hearth_model::arch::Activation;
 
-/// What a model computes for `rows` consecutive tokens of one sequence. Nodes run
-/// in order and read and write registers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Graph {
-    /// From tokens to the residual stream.
-    pub prologue: Vec<Node>,
-    /// One list a decoder layer; each layer has its own keys and values.
-    pub layers: Vec<Vec<Node>>,
-    /// From the residual stream to logits; runs only for rows whose logits are
-    /// wanted.
-    pub epilogue: Vec<Node>,
-    /// What the nodes multiply with, each once.
-    pub weights: Vec<Weight>,
-    /// The position embedding of all layers.
-    pub rope: Rope,
-    /// The attention of all layers.
-    pub attention: Attention,
-    /// Columns of every register, in the order of [`Register::ALL`].
-    pub widths: [usize; Register::ALL.len()],
-}
-
-/// A tensor that the graph needs, and as what.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weight {
-    /// Where it lies in the file.
-    pub tensor: Tensor,
-    /// What shape it has.
-    pub shape: WeightShape,
-}
-
-/// The shape of a weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightShape {
-    /// `[len]`.
-    Vector {
-        /// Elements.
-        len: usize,
-    },
-    /// `[outputs, inputs]`, inputs next to each other.
-    Matrix {
-        /// Rows.
-        outputs: usize,
-        /// Columns.
-        inputs: usize,
-    },
-}
-
-/// An index into [`Graph::weights`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WeightId(pub usize);
+use super::graph::RopeId;
+use super::weight::WeightId;
 
 /// Holds a tensor `[rows, width]` between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,31 +43,61 @@ impl Register {
     ];
 }
 
-/// How heads read keys and values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Attention {
-    /// Query heads; a multiple of `kv_heads`.
-    pub heads: usize,
-    /// Key and value heads. Query head `h` reads head `h / (heads / kv_heads)`.
-    pub kv_heads: usize,
-    /// Elements of a query and of a key.
-    pub key_dim: usize,
-    /// Elements of a value.
-    pub value_dim: usize,
-    /// Scores are multiplied with it.
-    pub scale: f32,
-}
-
-/// A root-mean-square norm.
+/// A norm. A row is `parts` vectors of equal length next to each other (its heads,
+/// or the whole row as one), each normalised on its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norm {
-    /// A vector to multiply with.
+    /// What is divided by what.
+    pub kind: NormKind,
+    /// Vectors in a row; divides the width.
+    pub parts: usize,
+    /// Multiplied with every part: `[width / parts]`.
     pub weight: WeightId,
-    /// Added to the mean square before the root.
+    /// Added after that: `[width / parts]`.
+    pub bias: Option<WeightId>,
+    /// Added under the root.
     pub epsilon: f32,
 }
 
-/// One operation.
+pub use hearth_model::arch::NormKind;
+
+/// Which rows of a table are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableRows {
+    /// The row of each token's position in its sequence.
+    Position,
+    /// The same row for every token.
+    Only(usize),
+}
+
+/// A feed-forward network of which every token takes a few of several.
+///
+/// For each token: scores are `softmax(input · routerᵀ)` over all experts; the `used`
+/// largest are chosen (of equal ones the first); with `normalised` they are divided by
+/// their sum; the result is the sum of the chosen experts' `(activation(input · gateᵀ)
+/// * (input · upᵀ)) · downᵀ`, each times its score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Experts {
+    /// `[experts, width]`.
+    pub router: WeightId,
+    /// `[experts, ffn, width]`.
+    pub gate: WeightId,
+    /// `[experts, ffn, width]`.
+    pub up: WeightId,
+    /// `[experts, width, ffn]`.
+    pub down: WeightId,
+    /// How many there are.
+    pub experts: usize,
+    /// How many a token takes: 1 to `experts`.
+    pub used: usize,
+    /// Whether the scores of those sum up to 1.
+    pub normalised: bool,
+    /// Of the gate.
+    pub activation: Activation,
+}
+
+/// One operation. Where it has an `out` beside an `input`, they may be the same
+/// register only in [`Node::Norm`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Node {
     /// `out = table[token]`, a row a token.
@@ -126,21 +107,32 @@ pub enum Node {
         /// Takes the rows.
         out: Register,
     },
-    /// `out = input / rms(input) · weight`, a row at a time.
-    RmsNorm {
+    /// `out = out + table[row]`.
+    AddRows {
+        /// `[table rows, width]`.
+        table: WeightId,
+        /// Which row for which token.
+        rows: TableRows,
+        /// What they are added to.
+        out: Register,
+    },
+    /// `out = norm(input)`, a row at a time.
+    Norm {
         /// What is normalised.
         input: Register,
         /// By what.
         norm: Norm,
-        /// Takes the result.
+        /// Takes the result; may be `input`.
         out: Register,
     },
-    /// `out = input · weightᵀ`.
+    /// `out = input · weightᵀ + bias`.
     Linear {
         /// `[rows, inputs]`.
         input: Register,
         /// `[outputs, inputs]`.
         weight: WeightId,
+        /// `[outputs]`.
+        bias: Option<WeightId>,
         /// `[rows, outputs]`.
         out: Register,
     },
@@ -150,6 +142,8 @@ pub enum Node {
         at: Register,
         /// Heads in the register.
         heads: usize,
+        /// How fast they turn.
+        rope: RopeId,
     },
     /// Appends keys and values to those of the layer.
     Append {
@@ -158,19 +152,49 @@ pub enum Node {
         /// `[rows, kv_heads · value_dim]`.
         values: Register,
     },
-    /// `out = softmax(query · keysᵀ · scale) · values` a head, over all keys up to
-    /// the row's own.
+    /// `out = softmax(cap(query · keysᵀ · scale)) · values` a head, over the keys of the
+    /// layer that [`super::Sight::Past`] says, as the layer's attention says the rest.
     Attend {
         /// `[rows, heads · key_dim]`.
         query: Register,
         /// `[rows, heads · value_dim]`.
         out: Register,
     },
-    /// `out = silu(gate) · out`, element by element.
-    SiluGate {
+    /// As [`Node::Attend`], but over the keys and values of all rows
+    /// ([`super::Sight::All`]), of which nothing is kept.
+    AttendRows {
+        /// `[rows, heads · key_dim]`.
+        query: Register,
+        /// `[rows, kv_heads · key_dim]`.
+        keys: Register,
+        /// `[rows, kv_heads · value_dim]`.
+        values: Register,
+        /// `[rows, heads · value_dim]`.
+        out: Register,
+    },
+    /// `out = activation(gate) · out`, element by element.
+    Gate {
+        /// Of the gate.
+        activation: Activation,
         /// The gate.
         gate: Register,
         /// What is let through.
+        out: Register,
+    },
+    /// `at = activation(at)`, element by element.
+    Activate {
+        /// The function.
+        activation: Activation,
+        /// The register.
+        at: Register,
+    },
+    /// `out` = what the experts make of `input`.
+    Experts {
+        /// `[rows, width]`.
+        input: Register,
+        /// The experts.
+        experts: Experts,
+        /// `[rows, width]`.
         out: Register,
     },
     /// `out = out + input`, element by element.
@@ -180,8 +204,38 @@ pub enum Node {
         /// What it is added to.
         out: Register,
     },
-    /// Keeps the last row of the register.
-    LastRow {
+    /// `at = at · factor`.
+    Scale {
+        /// The register.
+        at: Register,
+        /// The factor.
+        factor: f32,
+    },
+    /// `at = cap · tanh(at / cap)`.
+    SoftCap {
+        /// The register.
+        at: Register,
+        /// What no element exceeds; over 0.
+        cap: f32,
+    },
+    /// Keeps the rows that are answered: the last one of a prompt, all of a decoding
+    /// row.
+    KeepAnswered {
+        /// The register.
+        at: Register,
+    },
+    /// Keeps one row: the mean of all.
+    Mean {
+        /// The register.
+        at: Register,
+    },
+    /// Keeps the first row.
+    First {
+        /// The register.
+        at: Register,
+    },
+    /// Divides each row by its Euclidean length; a row of zeros stays.
+    UnitLength {
         /// The register.
         at: Register,
     },
