@@ -45,6 +45,7 @@ pub(super) fn request(request: api::GenerateRequest) -> Result<(String, Request)
         top_p: top_p.unwrap_or(default.top_p),
         min_p: min_p.unwrap_or(default.min_p),
         seed,
+        ..default
     };
     let api::StopOptions { max_tokens, sequences, ignore_eos } = stop.unwrap_or_default();
     let stop = Stop { max_tokens, sequences, ignore_eos: ignore_eos.unwrap_or(false) };

@@ -99,6 +99,7 @@ impl GenerateArgs {
                 top_p: self.top_p,
                 min_p: self.min_p,
                 seed: self.seed,
+                ..Sampling::default()
             },
             stop: Stop { max_tokens: Some(self.max_tokens), sequences: self.stop, ignore_eos: false },
         }

@@ -93,7 +93,7 @@ pub(super) fn seeds(subject: &Subject) {
     let engine = subject.loaded();
     let seeded = |seed| {
         let mut request = of_length("once upon a time", 24);
-        request.sampling = Sampling { temperature: 1.5, top_k: 40, top_p: 0.98, min_p: 0.001, seed };
+        request.sampling = Sampling { temperature: 1.5, top_k: 40, top_p: 0.98, min_p: 0.001, seed, ..Sampling::default() };
         answer(&engine, request).ids
     };
     assert_eq!(seeded(Some(1)), seeded(Some(1)));
