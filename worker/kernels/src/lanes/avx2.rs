@@ -5,6 +5,9 @@ use std::arch::x86_64::*;
 use super::Lanes;
 
 /// AVX2, FMA and F16C.
+///
+/// There are no closures here: one is compiled without the target features of the
+/// function around it, and vectors then go through memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2([__m256; 2]);
 
@@ -30,13 +33,21 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
-        Self([0, 8].map(|at| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast())) }))
+        Self(unsafe {
+            [
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast())),
+            ]
+        })
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {
-        Self([0, 8].map(|at| unsafe {
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(at).cast())))
-        }))
+        Self(unsafe {
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(8).cast()))),
+            ]
+        })
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -47,11 +58,11 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_f16(self, to: *mut u16) {
-        for (half, lanes) in self.0.into_iter().enumerate() {
-            unsafe {
-                let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(lanes);
-                _mm_storeu_si128(to.add(half * 8).cast(), bits);
-            }
+        unsafe {
+            let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0[0]);
+            _mm_storeu_si128(to.cast(), bits);
+            let bits = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0[1]);
+            _mm_storeu_si128(to.add(8).cast(), bits);
         }
     }
     #[inline(always)]
@@ -84,15 +95,21 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn scale(self, count: Self) -> Self {
-        let of = |x, count| unsafe {
-            let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(count));
-            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
-        };
-        Self([of(self.0[0], count.0[0]), of(self.0[1], count.0[1])])
+        macro_rules! of {
+            ($i:literal) => {{
+                let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(count.0[$i]));
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0[$i]), exponent))
+            }};
+        }
+        Self(unsafe { [of!(0), of!(1)] })
     }
     #[inline(always)]
     unsafe fn zero_below(self, x: Self, limit: Self) -> Self {
-        let of = |own, x, limit| unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x, limit), own) };
-        Self([of(self.0[0], x.0[0], limit.0[0]), of(self.0[1], x.0[1], limit.0[1])])
+        macro_rules! of {
+            ($i:literal) => {
+                _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x.0[$i], limit.0[$i]), self.0[$i])
+            };
+        }
+        Self(unsafe { [of!(0), of!(1)] })
     }
 }

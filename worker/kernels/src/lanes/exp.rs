@@ -22,6 +22,7 @@ const POLYNOMIAL: [f32; 6] =
 /// # Safety
 /// That of [`Lanes`].
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an index stays in the function that has the target features")]
 pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
     // SAFETY: the caller's contract.
     unsafe {
@@ -31,10 +32,9 @@ pub(crate) unsafe fn exp<L: Lanes>(x: L) -> L {
         let whole = count.sub(L::splat(ROUND));
         let r = whole.fma(L::splat(-LN_2[0]), bounded);
         let r = whole.fma(L::splat(-LN_2[1]), r);
-        let [first, rest @ ..] = POLYNOMIAL;
-        let mut p = L::splat(first);
-        for c in rest {
-            p = p.fma(r, L::splat(c));
+        let mut p = L::splat(POLYNOMIAL[0]);
+        for i in 1..POLYNOMIAL.len() {
+            p = p.fma(r, L::splat(POLYNOMIAL[i]));
         }
         let p = p.fma(r.mul(r), r).add(L::splat(1.0));
         p.scale(count).zero_below(x, L::splat(LEAST))
@@ -71,8 +71,8 @@ mod tests {
     use crate::lanes::{LANES, kernel};
 
     kernel! {
-        fn all(x: &mut [f32; LANES], which: usize) { => body }
-    }
+        fn all(x: &mut [f32; LANES], which: usize) as body {}
+}
 
     unsafe fn body<L: Lanes>(x: &mut [f32; LANES], which: usize) {
         // SAFETY: the caller's contract.

@@ -100,19 +100,19 @@ fn fold(mut lanes: [f32; LANES], with: impl Fn(f32, f32) -> f32) -> f32 {
 /// Defines a safe function that runs a body, generic over [`Lanes`], on the
 /// instructions of an [`Isa`](crate::isa::Isa).
 ///
-/// What the body needs of its arguments is checked by the function's `check`.
+/// The block checks what the body needs of its arguments.
 macro_rules! kernel {
     (
         $(#[$attribute:meta])*
-        $visible:vis fn $name:ident $(<$($generic:lifetime),*>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)?
-        { $($check:stmt;)* => $body:ident }
+        $visible:vis fn $name:ident $(<$($generic:lifetime),*>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)? as $body:ident
+        $check:block
     ) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
         $visible fn $name $(<$($generic),*>)? (isa: $crate::isa::Isa, $($argument: $type),*) $(-> $out)? {
-            $($check;)*
+            $check
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx512 $(<$($generic),*>)? ($($argument: $type),*) $(-> $out)? {
                 // SAFETY: the caller's contract.

@@ -2,6 +2,7 @@
 
 use crate::isa::Isa;
 use crate::pack::form::BLOCK;
+use crate::pool::{Chunks, Split};
 
 /// Rows that lie interleaved, so that a kernel reaches four through one pointer.
 pub(crate) const PANEL: usize = 4;
@@ -123,6 +124,30 @@ impl Quantized {
         }
     }
 
+    /// Makes place for rows of `inputs` elements. What is in it is undefined.
+    fn resize(&mut self, rows: usize, inputs: usize) {
+        self.rows = rows;
+        self.per_row = inputs / BLOCK;
+        self.blocks.resize(rows.next_multiple_of(PANEL) * self.per_row, Block::ZERO);
+    }
+
+    /// Makes place for rows of `inputs` elements, a multiple of 32, to be quantized by
+    /// several threads, `panels` panels of four rows at a time.
+    ///
+    /// # Panics
+    /// `inputs` is not a positive multiple of 32, or `panels` is 0.
+    pub fn in_panels(&mut self, rows: usize, inputs: usize, panels: usize) -> Panels<'_> {
+        assert!(inputs > 0 && inputs.is_multiple_of(BLOCK), "{inputs} inputs are not whole blocks");
+        self.resize(rows, inputs);
+        Panels { per_row: self.per_row, blocks: Chunks::new(&mut self.blocks, panels * PANEL * self.per_row) }
+    }
+
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>()
+    }
+
     /// Block `b` of `row`.
     pub(crate) fn block(&self, row: usize, b: usize) -> &Block {
         &self.blocks[(row / PANEL * self.per_row + b) * PANEL + row % PANEL]
@@ -145,6 +170,45 @@ impl Quantized {
     }
 }
 
+/// Place for quantized rows that several threads fill.
+#[derive(Debug)]
+pub struct Panels<'a> {
+    per_row: usize,
+    blocks: Chunks<'a, Block>,
+}
+
+/// Place for some neighbouring quantized rows.
+#[derive(Debug)]
+pub struct Panel<'a> {
+    per_row: usize,
+    blocks: &'a mut [Block],
+}
+
+// SAFETY: parts are those of a slice.
+unsafe impl<'a> Split for Panels<'a> {
+    type Part = Panel<'a>;
+
+    fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    unsafe fn part(&self, index: usize) -> Panel<'a> {
+        // SAFETY: the caller's contract.
+        Panel { per_row: self.per_row, blocks: unsafe { self.blocks.part(index) } }
+    }
+}
+
+impl Panel<'_> {
+    /// Quantizes the rows.
+    ///
+    /// # Panics
+    /// `x` is not whole rows, or more than there is place for.
+    pub fn quantize(&mut self, isa: Isa, x: &[f32]) {
+        assert!(x.len().is_multiple_of(self.per_row * BLOCK), "parts of rows");
+        quantize_into(isa, x, self.per_row, self.blocks);
+    }
+}
+
 /// Quantizes rows of `inputs` elements, a multiple of 32. `out` keeps its memory.
 ///
 /// # Panics
@@ -152,27 +216,32 @@ impl Quantized {
 pub fn quantize(isa: Isa, x: &[f32], inputs: usize, out: &mut Quantized) {
     assert!(inputs > 0 && inputs.is_multiple_of(BLOCK), "{inputs} inputs are not whole blocks");
     assert!(x.len().is_multiple_of(inputs), "{} activations are not rows of {inputs}", x.len());
-    out.rows = x.len() / inputs;
-    out.per_row = inputs / BLOCK;
-    out.blocks.resize(out.rows.next_multiple_of(PANEL) * out.per_row, Block::ZERO);
+    out.resize(x.len() / inputs, inputs);
+    quantize_into(isa, x, out.per_row, &mut out.blocks);
+}
+
+/// Quantizes rows of `per_row` blocks into the panels of `blocks`.
+///
+/// # Panics
+/// `x` is not whole rows, or there are fewer panels.
+pub(crate) fn quantize_into(isa: Isa, x: &[f32], per_row: usize, blocks: &mut [Block]) {
     match isa {
-        Isa::Portable => rows(x, out),
+        Isa::Portable => rows(x, per_row, blocks),
         // SAFETY: a value of `Isa` is proof that this CPU has the instructions.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { rows_avx2(x, out) },
+        Isa::Avx2 => unsafe { rows_avx2(x, per_row, blocks) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => unsafe { rows_avx512(x, out) },
+        Isa::Avx512Vnni => unsafe { rows_avx512(x, per_row, blocks) },
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512Vnni => rows(x, out),
+        Isa::Avx2 | Isa::Avx512Vnni => rows(x, per_row, blocks),
     }
 }
 
 #[inline(always)]
-fn rows(x: &[f32], out: &mut Quantized) {
-    let per_row = out.per_row;
+fn rows(x: &[f32], per_row: usize, blocks: &mut [Block]) {
     for (row, x) in x.chunks_exact(per_row * BLOCK).enumerate() {
-        let blocks = &mut out.blocks[row / PANEL * per_row * PANEL..][..per_row * PANEL];
+        let blocks = &mut blocks[row / PANEL * per_row * PANEL..][..per_row * PANEL];
         let blocks = blocks.iter_mut().skip(row % PANEL).step_by(PANEL);
         for (x, block) in x.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             *block = Block::of(x);
@@ -182,14 +251,14 @@ fn rows(x: &[f32], out: &mut Quantized) {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn rows_avx2(x: &[f32], out: &mut Quantized) {
-    rows(x, out);
+unsafe fn rows_avx2(x: &[f32], per_row: usize, blocks: &mut [Block]) {
+    rows(x, per_row, blocks);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows_avx512(x: &[f32], out: &mut Quantized) {
-    rows(x, out);
+unsafe fn rows_avx512(x: &[f32], per_row: usize, blocks: &mut [Block]) {
+    rows(x, per_row, blocks);
 }
 
 #[cfg(test)]
@@ -241,6 +310,23 @@ mod tests {
                     assert_eq!(out.block(row, b), twin.block(row, b), "{isa:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn panels_are_filled_as_the_whole_is() {
+        let x: Vec<f32> = (0..11 * 64).map(|i| (i as f32 * 0.7).cos()).collect();
+        let (mut whole, mut parts) = (Quantized::default(), Quantized::default());
+        quantize(Isa::detect(), &x, 64, &mut whole);
+        let panels = parts.in_panels(11, 64, 2);
+        assert_eq!(panels.len(), 2);
+        for i in [1, 0] {
+            let x = &x[i * 8 * 64..];
+            // SAFETY: each once.
+            unsafe { panels.part(i) }.quantize(Isa::detect(), &x[..x.len().min(8 * 64)]);
+        }
+        for row in 0..11 {
+            assert!((0..2).all(|b| parts.block(row, b) == whole.block(row, b)));
         }
     }
 

@@ -29,6 +29,7 @@
 
 mod activations;
 mod columns;
+mod cuts;
 mod gather;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
@@ -42,8 +43,9 @@ use std::ops::Range;
 use crate::isa::Isa;
 use crate::pack::{Layout, TILE};
 
-pub use activations::{Quantized, quantize};
+pub use activations::{Panel, Panels, Quantized, quantize};
 pub use columns::{Columns, OutView};
+pub use cuts::{Cut, Cuts, MATRICES, Target, TileColumns};
 pub use gather::gather_row;
 
 /// A packed matrix.

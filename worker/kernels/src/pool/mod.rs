@@ -17,6 +17,8 @@
 //! 3. `unfinished` goes down by one after a chunk has run. So until it is 0, the
 //!    closure that `job` points to is alive: [`Pool::run`] does not return before.
 
+mod blocks;
+mod runs;
 mod split;
 mod threads;
 
@@ -28,6 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+pub use blocks::{Block, Blocks};
+pub use runs::{Picked, Picks, Runs};
 pub use split::{Both, Chunks, Split};
 pub use threads::default_threads;
 

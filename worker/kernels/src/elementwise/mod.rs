@@ -1,0 +1,16 @@
+//! Kernels between the products: norms, rotary positions, gates, sums.
+//!
+//! They take little time, all of it on the way of the products, so none of them is
+//! worth a phase of its own when few rows are computed. Each works on whole rows or on
+//! any piece of one, and gives the same bits on every set of instructions.
+
+mod norm;
+mod rope;
+#[cfg(test)]
+mod tests;
+mod zip;
+
+pub use norm::{rms_norm, rms_norm_in_place};
+pub use rope::{Pairs, rope, turns};
+pub(crate) use zip::capped;
+pub use zip::{add, gelu_gate, scale, silu_gate, soft_cap};
