@@ -34,10 +34,7 @@ fn main() {
         ("min-p 0.05", Sampling { min_p: 0.05, ..Sampling::default() }),
         ("typical-p 0.95", Sampling { typical_p: 0.95, ..Sampling::default() }),
         ("greedy, penalties", Sampling { repetition_penalty: 1.1, ..Sampling::greedy() }),
-        (
-            "greedy, DRY",
-            Sampling { dry: Dry { multiplier: 0.8, ..Dry::default() }, ..Sampling::greedy() },
-        ),
+        ("greedy, DRY", Sampling { dry: Dry { multiplier: 0.8, ..Dry::default() }, ..Sampling::greedy() }),
         ("greedy, 20 logprobs", Sampling { logprobs: Some(20), ..Sampling::greedy() }),
     ];
     println!("median microseconds a pick after 4,096 tokens; a peaked and a flat distribution");

@@ -87,6 +87,13 @@ pub(crate) fn likelier_first(a: &Scored, b: &Scored) -> std::cmp::Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
+/// An infinite logit as the largest number, so that differences are numbers; what
+/// is not a number stays none.
+#[inline(always)]
+pub(crate) fn finite(logit: f32) -> f32 {
+    if logit > f32::MAX { f32::MAX } else { logit }
+}
+
 fn largest(numbers: &[f32]) -> f32 {
     let more = |most: f32, x: f32| if x > most { x } else { most };
     let mut lanes = [f32::NEG_INFINITY; LANES];

@@ -1,7 +1,7 @@
 //! What the model itself thought of a token.
 
 use crate::exp::exp;
-use crate::likeliest::{Maxima, Scored, likelier_first};
+use crate::likeliest::{Maxima, Scored, finite, likelier_first};
 
 /// Log probabilities of one place in the output, natural logarithms.
 ///
@@ -46,7 +46,7 @@ impl Measured {
 
 /// The sum of `e^(logit - largest)`, in lanes for vector code.
 fn sum_exp(logits: &[f32], largest: f32) -> f32 {
-    let weigh = |logit: f32| exp(logit.min(f32::MAX) - largest);
+    let weigh = |logit: f32| exp(finite(logit) - largest);
     let mut lanes = [0.0f32; 16];
     let chunks = logits.chunks_exact(lanes.len());
     let rest = chunks.remainder();
@@ -59,7 +59,7 @@ fn sum_exp(logits: &[f32], largest: f32) -> f32 {
 }
 
 fn logprob(logit: f32, normalizer: f64) -> f32 {
-    (f64::from(logit.min(f32::MAX)) - normalizer) as f32
+    (f64::from(finite(logit)) - normalizer) as f32
 }
 
 #[cfg(test)]
