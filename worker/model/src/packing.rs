@@ -1,10 +1,10 @@
 //! The size of weights in the form in which a CPU computes with them.
 //!
 //! A linear layer's weights are stored as tiles of [`TILE_OUTPUTS`] outputs, each
-//! with all its inputs. Inside a tile, inputs lie in groups of [`GROUP_INPUTS`]
-//! (the last one may be shorter), a group in blocks of [`BLOCK_INPUTS`]: first the
-//! group's scales, rounded up to a cache line, then the codes of its blocks. Plain
-//! types have no groups: they lie input by input.
+//! with all its inputs. Inside a tile, inputs lie in groups of up to
+//! [`GROUP_INPUTS`], a group in blocks of [`BLOCK_INPUTS`]: first the group's scales,
+//! rounded up to a cache line, then the codes of its blocks. Plain types have no
+//! groups: they lie input by input.
 //!
 //! Only sizes are here, so that a planner can know them without the kernels.
 
@@ -12,7 +12,7 @@ use crate::DType;
 
 /// Outputs of a tile; the last one is padded.
 pub const TILE_OUTPUTS: u64 = 16;
-/// Inputs that share their scales' place in memory.
+/// The most inputs whose scales lie together.
 pub const GROUP_INPUTS: u64 = 256;
 /// Inputs of a block.
 pub const BLOCK_INPUTS: u64 = 32;
@@ -31,6 +31,7 @@ pub fn tile_bytes(dtype: DType, inputs: u64) -> Option<u64> {
         let bytes = inputs.checked_mul(TILE_OUTPUTS * dtype.block_bytes()).filter(|_| plain)?;
         return bytes.checked_next_multiple_of(ALIGNMENT);
     };
+    // Shorter groups than these fill whole lines too: the sum is the same.
     let blocks = inputs / BLOCK_INPUTS;
     let group = GROUP_INPUTS / BLOCK_INPUTS;
     let full = (blocks / group).checked_mul(form.group_bytes(group))?;

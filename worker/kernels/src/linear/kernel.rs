@@ -9,7 +9,7 @@ use super::simd::{Avx2, Avx512, Simd};
 use super::{Activations, Columns, Matrix};
 use crate::isa::Isa;
 use crate::pack::TILE;
-use crate::pack::form::{Codes, Form, GROUP, Scales, with_form};
+use crate::pack::form::{Codes, Form, Scales, with_form};
 
 /// Bytes of activations that meet all tiles before the next ones do: they stay in a
 /// second-level cache, beside a tile.
@@ -191,14 +191,15 @@ impl<F: Form> Meet for Coded<F> {
         // SAFETY: the caller's contract: a tile has the groups of a row; panels are whole.
         unsafe {
             let mut x = self.x.add(row / PANEL * self.panel + row % PANEL);
+            let panels: [usize; 3] = std::array::from_fn(|panel| panel * self.panel);
             let mut acc = [S::splat(0.0); R];
             let mut head = tile;
             let mut left = self.blocks;
             while left > 0 {
-                let n = left.min(GROUP);
+                let n = left.min(F::Scales::GROUP);
                 let mut codes = head.add(F::head_bytes(n));
                 for b in 0..n {
-                    block::<S, F, R>(head, b, codes, x, self.panel, &mut acc);
+                    block::<S, F, R>(head, b, codes, x, &panels, &mut acc);
                     codes = codes.add(F::Codes::BYTES);
                     x = x.add(PANEL);
                 }
@@ -221,19 +222,19 @@ unsafe fn block<S: Simd, F: Form, const R: usize>(
     b: usize,
     codes: *const u8,
     x: *const Block,
-    panel: usize,
+    panels: &[usize; 3],
     acc: &mut [S::Floats; R],
 ) {
     // SAFETY: the caller's contract.
     unsafe {
-        let row = |r: usize| &*x.add(r / PANEL * panel + r % PANEL);
+        let row = |r: usize| &*x.add(panels[r / PANEL]).add(r % PANEL);
         let zero = F::Codes::ZERO;
         let mut n = [S::splat_shifted(0, 0); R];
         macro_rules! quads {
             ($($j:literal)*) => {$({
                 let quad = F::Codes::quad::<S, $j>(codes);
                 for r in 0..R {
-                    n[r] = S::dot(F::Codes::WIDE, n[r], quad, row(r).codes[$j]);
+                    n[r] = S::dot(F::Codes::WIDE, n[r], quad, &raw const row(r).codes[$j]);
                 }
             })*};
         }

@@ -8,7 +8,7 @@ use hearth_model::DType;
 use super::activations::Block;
 use super::{Activations, Columns, Matrix, Quantized};
 use crate::pack::TILE;
-use crate::pack::form::{BLOCK, Codes, Form, GROUP, Scales, with_form};
+use crate::pack::form::{BLOCK, Codes, Form, Scales, with_form};
 
 pub(super) fn multiply(
     matrix: &Matrix<'_>,
@@ -37,8 +37,8 @@ pub(super) fn multiply(
 /// A group's head, and its blocks' codes, of a tile of `blocks` blocks.
 pub(super) fn groups<F: Form>(tile: &[u8], blocks: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = tile;
-    (0..blocks).step_by(GROUP).map(move |first| {
-        let n = GROUP.min(blocks - first);
+    (0..blocks).step_by(F::Scales::GROUP).map(move |first| {
+        let n = F::Scales::GROUP.min(blocks - first);
         let (head, after) = rest.split_at(F::head_bytes(n));
         let (codes, after) = after.split_at(n * F::Codes::BYTES);
         rest = after;
@@ -50,7 +50,7 @@ fn quantized<F: Form>(tile: &[u8], x: &Quantized, row: usize) -> [f32; TILE] {
     let mut sums = [0.0; TILE];
     for (g, (head, codes)) in groups::<F>(tile, x.per_row()).enumerate() {
         for (b, codes) in codes.chunks_exact(F::Codes::BYTES).enumerate() {
-            let x = x.block(row, g * GROUP + b);
+            let x = x.block(row, g * F::Scales::GROUP + b);
             for (output, sum) in sums.iter_mut().enumerate() {
                 if F::Scales::HALVES {
                     for half in 0..2 {
@@ -116,7 +116,7 @@ pub(super) fn weight(dtype: DType, tile: &[u8], input: usize, output: usize) -> 
 pub(super) fn weights<F: Form>(tile: &[u8], output: usize, out: &mut [f32]) {
     let zero = F::Codes::ZERO.map_or(0, |shift| 1 << shift);
     let heads = groups::<F>(tile, out.len() / BLOCK);
-    for ((head, codes), out) in heads.zip(out.chunks_mut(GROUP * BLOCK)) {
+    for ((head, codes), out) in heads.zip(out.chunks_mut(F::Scales::GROUP * BLOCK)) {
         let blocks = codes.chunks_exact(F::Codes::BYTES).zip(out.chunks_exact_mut(BLOCK));
         for (b, (codes, out)) in blocks.enumerate() {
             for (i, out) in out.iter_mut().enumerate() {

@@ -7,11 +7,17 @@
 //! once, while it is read, into tiles of 16 outputs (`hearth_model::packing` has the
 //! outline and the sizes):
 //!
-//! - quantized types: groups of 256 inputs: the group's scales, then blocks of 32
-//!   inputs, each eight quads of `[16 outputs][4 inputs]` codes. Codes are unsigned
-//!   and as wide as in the file (several quads share bytes); 8-bit ones are stored
-//!   plus 128.
+//! - quantized types: groups of one, two or eight blocks of 32 inputs: the group's
+//!   scales, then its blocks, each eight quads of `[16 outputs][4 inputs]` codes. Codes
+//!   are unsigned and as wide as in the file (several quads share bytes); 8-bit ones
+//!   are stored plus 128.
 //! - plain types: `[inputs][16 outputs]`.
+//!
+//! A group is as short as whole cache lines of scales allow. Memory must be read in
+//! the order of its addresses, or the processor does not fetch ahead of its reads:
+//! with the scales of eight blocks of Q4_1 (eight lines) before their codes, so that
+//! reads went to and fro, a thread got 12 GB/s of the 29 that it gets now; asking for
+//! lines ahead by instructions did not help (12 to 25 GB/s, over all types).
 //!
 //! Nothing is rounded: every weight can be read back as the file defines it, to the
 //! bit. Six-bit scales take a byte, which costs Q4_K 0.125 bits a weight; a byte is

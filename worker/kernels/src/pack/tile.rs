@@ -1,7 +1,7 @@
 //! From rows of a file to tiles.
 
 use super::file::Source;
-use super::form::{BLOCK, Codes, Form, GROUP, LINE, with_form};
+use super::form::{BLOCK, Codes, Form, LINE, MOST, Scales, with_form};
 use super::{Layout, PackError, TILE};
 
 /// Packs whole rows, as the file has them, from row `first` on into their tiles.
@@ -48,7 +48,7 @@ fn plain(layout: &Layout, rows: &[u8], tile: &mut [u8]) {
 fn quantized<F: Form>(layout: &Layout, source: &Source, rows: &[u8], tile: &mut [u8]) {
     tile.fill(0);
     let mut rest = tile;
-    let file_group = GROUP * BLOCK / source.len * source.bytes;
+    let file_group = F::Scales::GROUP * BLOCK / source.len * source.bytes;
     for at in (0..layout.row_bytes).step_by(file_group) {
         let bytes = file_group.min(layout.row_bytes - at);
         let blocks = bytes / source.bytes * (source.len / BLOCK);
@@ -67,7 +67,7 @@ fn group<'a, F: Form>(
     head: &mut [u8],
     codes: &mut [u8],
 ) {
-    let mut elements = [[0; GROUP * BLOCK]; TILE];
+    let mut elements = [[0; MOST * BLOCK]; TILE];
     for (output, (row, elements)) in rows.zip(&mut elements).enumerate() {
         let blocks = row.chunks_exact(source.bytes).zip(elements.chunks_exact_mut(source.len));
         for (i, (block, elements)) in blocks.enumerate() {

@@ -7,6 +7,18 @@ use super::Simd;
 /// AVX2, FMA and F16C.
 pub(crate) enum Avx2 {}
 
+/// The same of both registers, or at both places. Not `map`: a closure is compiled
+/// without the target features of its caller before it is inlined, and vectors then
+/// go through memory.
+macro_rules! both {
+    ($a:ident in $of:expr => $with:expr) => {{
+        let [$a, second] = $of;
+        let first = $with;
+        let $a = second;
+        [first, $with]
+    }};
+}
+
 // SAFETY (all functions): the trait's contract, which is that of each intrinsic:
 // the instruction exists, and the pointer may be read or written for a vector's
 // length. No load or store asks for alignment.
@@ -19,11 +31,11 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> [__m256i; 2] {
-        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
+        unsafe { both!(at in [0, 32] => _mm256_loadu_si256(from.add(at).cast())) }
     }
     #[inline(always)]
     unsafe fn and(a: [__m256i; 2], mask: u8) -> [__m256i; 2] {
-        a.map(|a| unsafe { _mm256_and_si256(a, _mm256_set1_epi8(mask as i8)) })
+        unsafe { both!(a in a => _mm256_and_si256(a, _mm256_set1_epi8(mask as i8))) }
     }
     #[inline(always)]
     unsafe fn or(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
@@ -31,19 +43,19 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn shift(a: [__m256i; 2], bits: i32) -> [__m256i; 2] {
-        a.map(|a| unsafe {
+        unsafe {
             match bits {
                 0 => a,
-                1.. => _mm256_sll_epi16(a, _mm_cvtsi32_si128(bits)),
-                _ => _mm256_srl_epi16(a, _mm_cvtsi32_si128(-bits)),
+                1.. => both!(a in a => _mm256_sll_epi16(a, _mm_cvtsi32_si128(bits))),
+                _ => both!(a in a => _mm256_srl_epi16(a, _mm_cvtsi32_si128(-bits))),
             }
-        })
+        }
     }
     #[inline(always)]
     unsafe fn look_up(table: &[u8; 16], a: [__m256i; 2]) -> [__m256i; 2] {
         unsafe {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
-            [_mm256_shuffle_epi8(table, a[0]), _mm256_shuffle_epi8(table, a[1])]
+            both!(a in a => _mm256_shuffle_epi8(table, a))
         }
     }
 
@@ -54,28 +66,36 @@ impl Simd for Avx2 {
     /// Without VNNI. Narrow codes: bytes to 16 bits in pairs, then to 32. Wide
     /// ones would saturate there: even and odd bytes are widened first.
     #[inline(always)]
-    unsafe fn dot(wide: bool, sum: [__m256i; 2], codes: [__m256i; 2], activations: [i8; 4]) -> [__m256i; 2] {
+    unsafe fn dot(
+        wide: bool,
+        sum: [__m256i; 2],
+        codes: [__m256i; 2],
+        activations: *const [i8; 4],
+    ) -> [__m256i; 2] {
         unsafe {
-            let x = _mm256_set1_epi32(i32::from_ne_bytes(activations.map(|a| a as u8)));
-            let of = |sum, codes| {
-                if wide {
-                    let even = _mm256_and_si256(codes, _mm256_set1_epi16(255));
-                    let odd = _mm256_srli_epi16::<8>(codes);
-                    let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)));
-                    let odd = _mm256_madd_epi16(odd, _mm256_srai_epi16::<8>(x));
+            let x = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+            let pairs = [(sum[0], codes[0]), (sum[1], codes[1])];
+            if wide {
+                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
+                let odd = _mm256_srai_epi16::<8>(x);
+                both!(pair in pairs => {
+                    let (sum, codes) = pair;
+                    let even = _mm256_madd_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(255)), even);
+                    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(codes), odd);
                     _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-                } else {
-                    let pairs = _mm256_maddubs_epi16(codes, x);
-                    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-                }
-            };
-            [of(sum[0], codes[0]), of(sum[1], codes[1])]
+                })
+            } else {
+                both!(pair in pairs => {
+                    let twos = _mm256_maddubs_epi16(pair.1, x);
+                    _mm256_add_epi32(pair.0, _mm256_madd_epi16(twos, _mm256_set1_epi16(1)))
+                })
+            }
         }
     }
 
     #[inline(always)]
     unsafe fn floats(a: [__m256i; 2]) -> [__m256; 2] {
-        a.map(|a| unsafe { _mm256_cvtepi32_ps(a) })
+        unsafe { both!(a in a => _mm256_cvtepi32_ps(a)) }
     }
     #[inline(always)]
     unsafe fn splat(value: f32) -> [__m256; 2] {
@@ -83,42 +103,50 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_f32(from: *const u8) -> [__m256; 2] {
-        unsafe { [_mm256_loadu_ps(from.cast()), _mm256_loadu_ps(from.add(32).cast())] }
+        unsafe { both!(at in [0, 32] => _mm256_loadu_ps(from.add(at).cast())) }
     }
     #[inline(always)]
     unsafe fn load_f16(from: *const u8) -> [__m256; 2] {
-        [0, 16].map(|at| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast())) })
+        unsafe { both!(at in [0, 16] => _mm256_cvtph_ps(_mm_loadu_si128(from.add(at).cast()))) }
     }
     #[inline(always)]
     unsafe fn load_bf16(from: *const u8) -> [__m256; 2] {
-        [0, 16].map(|at| unsafe {
-            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(at).cast()));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-        })
+        unsafe {
+            both!(at in [0, 16] => {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(at).cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            })
+        }
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> [__m256; 2] {
-        [0, 8].map(|at| unsafe {
-            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast())))
-        })
+        unsafe {
+            both!(at in [0, 8] => {
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast())))
+            })
+        }
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const u8) -> [__m256; 2] {
-        [0, 8].map(|at| unsafe {
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(at).cast())))
-        })
+        unsafe {
+            both!(at in [0, 8] => {
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.add(at).cast())))
+            })
+        }
     }
     #[inline(always)]
     unsafe fn load_nibbles(from: *const u8, high: bool) -> [__m256; 2] {
-        [0, 8].map(|at| unsafe {
-            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast()));
-            let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
-            _mm256_cvtepi32_ps(if high { _mm256_srli_epi32::<4>(bytes) } else { low })
-        })
+        unsafe {
+            both!(at in [0, 8] => {
+                let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(at).cast()));
+                let low = _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+                _mm256_cvtepi32_ps(if high { _mm256_srli_epi32::<4>(bytes) } else { low })
+            })
+        }
     }
     #[inline(always)]
     unsafe fn negate(a: [__m256; 2]) -> [__m256; 2] {
-        a.map(|a| unsafe { _mm256_xor_ps(a, _mm256_set1_ps(-0.0)) })
+        unsafe { both!(a in a => _mm256_xor_ps(a, _mm256_set1_ps(-0.0))) }
     }
     #[inline(always)]
     unsafe fn multiply(a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {

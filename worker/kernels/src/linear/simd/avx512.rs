@@ -52,10 +52,9 @@ impl Simd for Avx512 {
         unsafe { _mm512_sll_epi32(_mm512_set1_epi32(value), _mm_cvtsi32_si128(shift as i32)) }
     }
     #[inline(always)]
-    unsafe fn dot(_: bool, sum: __m512i, codes: __m512i, activations: [i8; 4]) -> __m512i {
+    unsafe fn dot(_: bool, sum: __m512i, codes: __m512i, activations: *const [i8; 4]) -> __m512i {
         unsafe {
-            let activations = i32::from_ne_bytes(activations.map(|a| a as u8));
-            _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(activations))
+            _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()))
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) trait Simd {
     ///
     /// `wide` says that codes may be above 128: two products of a smaller one and
     /// an activation fit in 16 bits.
-    unsafe fn dot(wide: bool, sum: Self::Ints, codes: Self::Bytes, activations: [i8; 4]) -> Self::Ints;
+    unsafe fn dot(wide: bool, sum: Self::Ints, codes: Self::Bytes, activations: *const [i8; 4]) -> Self::Ints;
 
     /// The nearest floats; exact below 2²⁴, which every block's sum is.
     unsafe fn floats(a: Self::Ints) -> Self::Floats;

@@ -10,8 +10,8 @@ use hearth_model::packing::{ALIGNMENT, BLOCK_INPUTS, GROUP_INPUTS};
 
 /// Inputs of a block.
 pub(crate) const BLOCK: usize = BLOCK_INPUTS as usize;
-/// Blocks of a group.
-pub(crate) const GROUP: usize = (GROUP_INPUTS / BLOCK_INPUTS) as usize;
+/// The most blocks of a group.
+pub(crate) const MOST: usize = (GROUP_INPUTS / BLOCK_INPUTS) as usize;
 
 /// A quantized type.
 pub(crate) trait Form {
@@ -78,7 +78,8 @@ mod tests {
     fn forms_have_the_sizes_that_the_planner_computes() {
         fn bytes<F: Form>(blocks: usize) -> u64 {
             let group = |n| if n == 0 { 0 } else { F::head_bytes(n) + n * F::Codes::BYTES };
-            (blocks / GROUP * group(GROUP) + group(blocks % GROUP)) as u64
+            let full = F::Scales::GROUP;
+            (blocks / full * group(full) + group(blocks % full)) as u64
         }
         for dtype in hearth_model::DType::READABLE {
             for blocks in 1..40 {

@@ -5,10 +5,13 @@
 
 use half::f16;
 
+use super::MOST;
 use crate::linear::simd::Simd;
 
 /// A way to store scales (and what is added to scaled codes).
 pub(crate) trait Scales {
+    /// Blocks of a group.
+    const GROUP: usize;
     /// Inputs 0 to 15 and 16 to 31 of a block have scales of their own.
     const HALVES: bool;
     /// Something is added to scaled codes.
@@ -59,6 +62,7 @@ pub(crate) struct SuperNibbles;
 // far as `block`; each line read lies before `SHARED + (block + 1) * BLOCK`.
 
 impl Scales for Halves {
+    const GROUP: usize = 2;
     const HALVES: bool = false;
     const ADDS: bool = false;
     const SHARED: usize = 0;
@@ -81,6 +85,7 @@ impl Scales for Halves {
 }
 
 impl Scales for HalfPairs {
+    const GROUP: usize = 1;
     const HALVES: bool = false;
     const ADDS: bool = true;
     const SHARED: usize = 0;
@@ -103,6 +108,7 @@ impl Scales for HalfPairs {
 }
 
 impl Scales for SuperPairs {
+    const GROUP: usize = MOST;
     const HALVES: bool = false;
     const ADDS: bool = true;
     const SHARED: usize = 64;
@@ -128,6 +134,7 @@ impl Scales for SuperPairs {
 }
 
 impl Scales for Super {
+    const GROUP: usize = MOST;
     const HALVES: bool = false;
     const ADDS: bool = false;
     const SHARED: usize = 32;
@@ -150,6 +157,7 @@ impl Scales for Super {
 }
 
 impl Scales for SuperHalves {
+    const GROUP: usize = MOST;
     const HALVES: bool = true;
     const ADDS: bool = false;
     const SHARED: usize = 32;
@@ -172,6 +180,7 @@ impl Scales for SuperHalves {
 }
 
 impl Scales for SuperNibbles {
+    const GROUP: usize = MOST;
     const HALVES: bool = true;
     const ADDS: bool = true;
     const SHARED: usize = 64;
