@@ -47,6 +47,25 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// `count` rows from `start` on, of all dimensions but the last taken together: a
+    /// tensor of its own, since rows are whole blocks next to each other.
+    pub(crate) fn rows(&self, start: u64, count: u64) -> Self {
+        let columns = self.shape.last().copied().unwrap_or(1);
+        let is_vector = self.shape.len() < 2;
+        let total = if is_vector { columns } else { self.elements() / columns };
+        let row_bytes = self.bytes / total;
+        debug_assert!(start + count <= total, "{} has {total} rows", self.name);
+        Self {
+            name: format!("{}[{start}..{}]", self.name, start + count),
+            dtype: self.dtype,
+            shape: if is_vector { vec![count] } else { vec![count, columns] },
+            offset: self.offset + start * row_bytes,
+            bytes: count * row_bytes,
+        }
+    }
+}
+
 /// A parsed header: every tensor lies within the data part, aligned, without
 /// overlap, under a name of its own.
 #[derive(Clone, Debug, PartialEq)]

@@ -26,7 +26,7 @@ pub mod safetensors;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use arch::{ArchError, Architecture, Dims, Model, RopePairs, RopeScaling};
+pub use arch::{ArchError, Architecture, Dims, Model, Purpose, RopePairs, RopeScaling};
 pub use dtype::DType;
 pub use footprint::{Footprint, KvType, Shape, WeightStorage, footprint};
 pub use header::{Format, Header, HeaderError, Problem, ReadError, Tensor};

@@ -1,7 +1,7 @@
 //! The rotary position embedding.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use hearth_model::arch::{Rope, RopePairs, RopeScaling};
+use hearth_model::arch::{Factors, Rope, RopePairs};
 
 use hearth_program::BuildError;
 
@@ -12,6 +12,7 @@ pub(crate) struct RopeTable {
     /// Radians a token, one a pair.
     frequencies: Vec<f64>,
     pairs: RopePairs,
+    magnitude: f64,
     device: Device,
 }
 
@@ -25,12 +26,20 @@ pub(crate) struct Turns {
 }
 
 impl RopeTable {
-    pub(crate) fn read(rope: &Rope, file: &mut File, device: &Device) -> Result<Self, BuildError> {
-        let factors = match &rope.scaling {
-            RopeScaling::Factors(tensor) => file.numbers(tensor)?,
-            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => Vec::new(),
+    /// The table of sequences that hold up to `context_tokens`.
+    pub(crate) fn read(
+        rope: &Rope,
+        context_tokens: u32,
+        file: &mut File,
+        device: &Device,
+    ) -> Result<Self, BuildError> {
+        let factors = match rope.factors(context_tokens) {
+            None => Vec::new(),
+            Some(Factors::Numbers(numbers)) => numbers.clone(),
+            Some(Factors::Tensor(tensor)) => file.numbers(tensor)?,
         };
-        Ok(Self { frequencies: rope.frequencies(&factors), pairs: rope.pairs, device: device.clone() })
+        let (frequencies, magnitude) = (rope.frequencies(&factors), f64::from(rope.magnitude));
+        Ok(Self { frequencies, pairs: rope.pairs, magnitude, device: device.clone() })
     }
 
     /// The turns of `rows` positions from `start` on.
@@ -46,8 +55,9 @@ impl RopeTable {
                 // In double precision: a position times a frequency of about 1
                 // has no digits left after the point in single.
                 let angle = position as f64 * self.frequencies[pair];
-                cos.push(angle.cos() as f32);
-                sin.push(if first { -angle.sin() } else { angle.sin() } as f32);
+                let (s, c) = angle.sin_cos();
+                cos.push((self.magnitude * c) as f32);
+                sin.push((self.magnitude * if first { -s } else { s }) as f32);
             }
         }
         let tensor = |numbers| Tensor::from_data(TensorData::new(numbers, [rows, 1, dims]), &self.device);
@@ -92,7 +102,7 @@ mod tests {
 
     fn turned(pairs: RopePairs, position: usize, head: &[f32]) -> Vec<f32> {
         let device = Device::flex();
-        let table = RopeTable { frequencies: vec![1.0, 0.5], pairs, device: device.clone() };
+        let table = RopeTable { frequencies: vec![1.0, 0.5], pairs, magnitude: 1.0, device: device.clone() };
         let x = Tensor::from_data(TensorData::new(head.to_vec(), [1, 1, head.len()]), &device);
         table.turns(position, 1).apply(x).into_data().try_to_vec().unwrap()
     }

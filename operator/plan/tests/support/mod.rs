@@ -25,6 +25,9 @@ pub const LLAMA_8B: Dims = Dims {
     ffn: 14336,
     vocab: 128_256,
     context_length: 131_072,
+    windowed_layers: 0,
+    window: 0,
+    sees_ahead: false,
     weights_f32_bytes: 32_121_044_992,
     weights_packed_bytes: 4_920_000_000,
 };
@@ -40,6 +43,9 @@ pub const QWEN_32B: Dims = Dims {
     ffn: 25600,
     vocab: 151_936,
     context_length: 40_960,
+    windowed_layers: 0,
+    window: 0,
+    sees_ahead: false,
     weights_f32_bytes: 131_048_000_000,
     weights_packed_bytes: 19_760_000_000,
 };
@@ -55,6 +61,9 @@ pub const SMOL: Dims = Dims {
     ffn: 1536,
     vocab: 49_152,
     context_length: 8192,
+    windowed_layers: 0,
+    window: 0,
+    sees_ahead: false,
     weights_f32_bytes: 538_060_032,
     weights_packed_bytes: 98_000_000,
 };

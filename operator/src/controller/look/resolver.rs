@@ -325,6 +325,9 @@ mod tests {
             ffn: 1,
             vocab: 1,
             context_length: 1,
+            windowed_layers: 0,
+            window: 0,
+            sees_ahead: false,
             weights_f32_bytes: 1,
             weights_packed_bytes: 1,
         }

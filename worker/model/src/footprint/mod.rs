@@ -14,6 +14,9 @@ use crate::Dims;
 /// Tokens that prefill takes through the layers at a time.
 pub const PREFILL_CHUNK: u32 = 128;
 
+/// Tokens whose keys and values lie in one page.
+pub const PAGE_TOKENS: u32 = 32;
+
 /// Sequences of a step that the CPU computes side by side. Each widens the keys and
 /// values of a layer for itself, so more would take more memory. Counted on every
 /// device, although others take one sequence after another: what a model needs does
@@ -154,7 +157,8 @@ impl Footprint {
 }
 
 /// The scratch of the reference engine: what a step holds at its widest, with
-/// `chunk = min(PREFILL_CHUNK, context)` rows of one sequence, all in `f32`.
+/// `chunk = min(PREFILL_CHUNK, context)` rows of one sequence (of an encoder: `context`),
+/// all in `f32`.
 /// The engine allocates by these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activations {
@@ -181,7 +185,9 @@ impl Activations {
     /// A part does not fit 64 bits.
     pub fn of(dims: &Dims, shape: &Shape) -> Result<Self, FootprintError> {
         const F32: u64 = 4;
-        let chunk = u64::from(shape.context_tokens.min(PREFILL_CHUNK));
+        // What sees ahead reads a text as a whole.
+        let most = if dims.sees_ahead { shape.context_tokens } else { PREFILL_CHUNK };
+        let chunk = u64::from(shape.context_tokens.min(most));
         let context = u64::from(shape.context_tokens);
         let side_by_side = u64::from(shape.sequences.min(SIDE_BY_SIDE));
         let heads = u64::from(dims.heads);
@@ -225,14 +231,48 @@ fn sum(part: &'static str, terms: &[u64]) -> Result<u64, FootprintError> {
     terms.iter().try_fold(0u64, |a, b| a.checked_add(*b)).ok_or(FootprintError { part })
 }
 
-/// Bytes that one token of one sequence takes in the KV cache, over all layers:
-/// `layers · kv_heads · (bytes(d_k) + bytes(d_v))`.
+/// Bytes that one token of one sequence takes in the KV cache of all layers that keep
+/// it: `layers · kv_heads · (bytes(d_k) + bytes(d_v))`.
 ///
 /// # Errors
 /// It does not fit 64 bits.
 pub fn kv_bytes_per_token(dims: &Dims, kv_type: KvType) -> Result<u64, FootprintError> {
+    let layers = if dims.sees_ahead { 0 } else { dims.layers };
+    layers_bytes(dims, kv_type, layers)
+}
+
+fn layers_bytes(dims: &Dims, kv_type: KvType, layers: u32) -> Result<u64, FootprintError> {
     let head = kv_type.bytes(dims.head_dim_k) + kv_type.bytes(dims.head_dim_v);
-    product("KV cache", &[dims.layers.into(), dims.kv_heads.into(), head])
+    product("KV cache", &[layers.into(), dims.kv_heads.into(), head])
+}
+
+/// Tokens that one sequence of `context` keeps in a layer of which a token sees the last
+/// `window`, at the most: whole pages that the window and the piece under way touch,
+/// wherever in a page they begin. Without a window, all pages.
+#[must_use]
+pub fn kept_tokens(window: Option<u32>, context: u32) -> u64 {
+    let page = u64::from(PAGE_TOKENS);
+    let whole = u64::from(context).next_multiple_of(page);
+    window.map_or(whole, |window| {
+        let touched = u64::from(window.saturating_sub(1)) + u64::from(PREFILL_CHUNK);
+        (touched.next_multiple_of(page) + page).min(whole)
+    })
+}
+
+/// The KV cache of one sequence, in bytes.
+///
+/// # Errors
+/// It does not fit 64 bits.
+pub fn kv_bytes_per_sequence(dims: &Dims, shape: &Shape) -> Result<u64, FootprintError> {
+    if dims.sees_ahead {
+        return Ok(0);
+    }
+    let windowed = dims.windowed_layers.min(dims.layers);
+    let group = |layers, window| {
+        let tokens = kept_tokens(window, shape.context_tokens);
+        product("KV cache", &[layers_bytes(dims, shape.kv_type, layers)?, tokens])
+    };
+    sum("KV cache", &[group(dims.layers - windowed, None)?, group(windowed, Some(dims.window))?])
 }
 
 /// What a replica takes on a device.
@@ -249,10 +289,7 @@ pub fn footprint(
         WeightStorage::F32 => dims.weights_f32_bytes,
         WeightStorage::Packed => dims.weights_packed_bytes,
     };
-    let kv = product(
-        "KV cache",
-        &[kv_bytes_per_token(dims, shape.kv_type)?, shape.context_tokens.into(), shape.sequences.into()],
-    )?;
+    let kv = product("KV cache", &[kv_bytes_per_sequence(dims, shape)?, shape.sequences.into()])?;
     let activations = Activations::of(dims, shape)?.total()?;
     let vocabulary = product("overhead", &[overhead.per_vocabulary_token, dims.vocab.into()])?;
     let overhead = sum("overhead", &[overhead.fixed, vocabulary])?;

@@ -13,6 +13,9 @@ const SMOL: Dims = Dims {
     ffn: 1536,
     vocab: 49152,
     context_length: 8192,
+    windowed_layers: 0,
+    window: 0,
+    sees_ahead: false,
     weights_f32_bytes: 538_060_032,
     weights_packed_bytes: 95_000_000,
 };
@@ -44,6 +47,24 @@ fn parts_add_up() {
         let a = Activations::of(&SMOL, &shape(2048, sequences, KvType::F16)).unwrap();
         assert_eq!(a.kv_rows, side_by_side * 2048 * 3 * 128 * 4);
     }
+}
+
+#[test]
+fn a_window_caps_the_cache_of_its_layers() {
+    // Window and chunk touch 512 - 1 + 128 tokens: 20 pages, and one more where they
+    // begin within a page.
+    assert_eq!(kept_tokens(Some(512), 4096), 21 * 32);
+    assert_eq!(kept_tokens(Some(512), 500), 512);
+    assert_eq!(kept_tokens(None, 500), 512);
+    assert_eq!(kept_tokens(Some(u32::MAX), u32::MAX), 1 << 32);
+    let mixed = Dims { windowed_layers: 25, window: 512, ..SMOL };
+    let kv = |dims: &Dims, context| {
+        footprint(dims, &shape(context, 2, KvType::F16), WeightStorage::F32, &CPU).unwrap().kv
+    };
+    let layer = 3 * 128 * 2;
+    assert_eq!(kv(&mixed, 4096), 2 * layer * (5 * 4096 + 25 * 672));
+    assert_eq!(kv(&mixed, 512), kv(&SMOL, 512));
+    assert_eq!(kv(&Dims { sees_ahead: true, ..SMOL }, 512), 0);
 }
 
 #[test]

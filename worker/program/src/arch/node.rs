@@ -24,13 +24,15 @@ pub enum Register {
     Gate,
     /// What the gate lets through.
     Up,
+    /// What experts add to the residual stream.
+    Mixed,
     /// One number a token of the vocabulary.
     Logits,
 }
 
 impl Register {
     /// All registers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Hidden,
         Self::Normed,
         Self::Query,
@@ -39,6 +41,7 @@ impl Register {
         Self::Attended,
         Self::Gate,
         Self::Up,
+        Self::Mixed,
         Self::Logits,
     ];
 }

@@ -1,6 +1,8 @@
 use crate::testing::{GgufBuilder, TINY_CHAT_TEMPLATE, TinyLlama};
 use crate::{ArchError, Array, DType, Header, Model, Progress, RopeScaling, Value, gguf, safetensors};
 
+use super::Factors;
+
 fn tiny() -> GgufBuilder {
     TinyLlama::new(1).builder()
 }
@@ -55,10 +57,12 @@ fn what_cannot_be_served_says_why() {
         (tiny().replace("llama.rope.dimension_count", Value::U32(7)), "an even number"),
         (tiny().replace("llama.feed_forward_length", Value::U32(63)), "the metadata says [63, 32]"),
         (tiny().replace("llama.context_length", Value::U32(0)), "`context_length` is 0"),
-        (tiny().meta("llama.expert_count", Value::U32(8)), "a mixture of experts is not supported (found 8)"),
+        (tiny().meta("llama.expert_count", Value::U32(8)), "`llama.expert_used_count` is missing"),
+        (tiny().meta("llama.attention.scale", Value::F32(-1.0)), "`attention.scale` is -1; allowed: over 0"),
+        (tiny().meta("llama.attention.sliding_window", Value::F32(8.0)), "it must be an integer"),
         (
-            tiny().meta("llama.attention.scale", Value::F32(0.125)),
-            "attention with a scale of its own is not supported (found 0.125)",
+            tiny().meta("llama.pooling_type", Value::U32(1)),
+            "another vector than the last one of a model that reads forward is not supported (found Mean)",
         ),
         (tiny().meta("split.count", Value::U16(4)), "split over files"),
         (tiny().meta("llama.rope.scaling.type", s("yarn")), "rope scaling is not supported (found yarn)"),
@@ -66,7 +70,8 @@ fn what_cannot_be_served_says_why() {
             tiny().without_tensor("output_norm.weight"),
             "tensor `output_norm.weight` is missing; its shape must be [32]",
         ),
-        (tiny().f32_tensor("blk.0.attn_q.bias", &[32], &[0.0; 32]), "`blk.0.attn_q.bias` has no place"),
+        (tiny().f32_tensor("blk.0.attn_q.bias", &[31], &[0.0; 31]), "the metadata says [32]"),
+        (tiny().f32_tensor("blk.0.attn_q.scale", &[32], &[0.0; 32]), "`blk.0.attn_q.scale` has no place"),
         (tiny().replace("tokenizer.ggml.model", s("t5")), "supported are `gpt2` and `llama`"),
         (
             tiny().replace("tokenizer.ggml.eos_token_id", Value::U32(9999)),
@@ -103,26 +108,38 @@ fn narrow_rows_of_a_larger_mix_are_read() {
         let narrow = tiny().without_tensor("blk.0.attn_v.weight");
         let narrow = narrow.tensor("blk.0.attn_v.weight", dtype, &[16, 32], vec![0; 16 * bytes]);
         let m = model(&narrow).unwrap();
-        assert_eq!(m.weights.layers[0].value.dtype, dtype);
+        assert_eq!(m.weights.layers[0].attention.value.weight.dtype, dtype);
         assert_eq!(m.dims.weights_packed_bytes, (m.parameters - 512) * 4 + 16 * bytes as u64);
     }
 }
 
 #[test]
-fn the_usual_scale_of_attention_may_be_written_down() {
-    for scale in [0.0, 1.0 / 8f32.sqrt()] {
-        model(&tiny().meta("llama.attention.scale", Value::F32(scale))).unwrap();
+fn a_scale_of_attention_of_0_means_the_usual_one() {
+    for (written, expected) in [(0.0, 1.0 / 8f32.sqrt()), (0.5, 0.5)] {
+        let m = model(&tiny().meta("llama.attention.scale", Value::F32(written))).unwrap();
+        assert_eq!(m.design.attention_scale, expected);
     }
+}
+
+#[test]
+fn a_window_is_the_files_to_name() {
+    let window = |b: GgufBuilder| model(&b.meta("llama.attention.sliding_window", Value::U32(8))).unwrap();
+    let m = window(tiny());
+    assert_eq!((m.dims.windowed_layers, m.dims.window), (2, 8));
+    let pattern = Value::Array(Array::Bool(vec![false, true]));
+    let m = window(tiny().meta("llama.attention.sliding_window_pattern", pattern));
+    assert_eq!((m.dims.windowed_layers, m.design.layers[0].window), (1, None));
+    assert_eq!(model(&tiny()).unwrap().dims.window, 0);
 }
 
 #[test]
 fn rope_scaling_of_both_kinds() {
     let m = model(&tiny().meta("llama.rope.scaling.factor", Value::F32(4.0))).unwrap();
-    assert_eq!(m.rope.scaling, RopeScaling::Linear { factor: 4.0 });
-    assert!((m.rope.frequencies(&[])[0] - 0.25).abs() < 1e-12);
+    assert_eq!(m.design.ropes[0].scaling, RopeScaling::Linear { factor: 4.0 });
+    assert!((m.design.ropes[0].frequencies(&[])[0] - 0.25).abs() < 1e-12);
     let m = model(&tiny().f32_tensor("rope_freqs.weight", &[4], &[1.0, 1.0, 2.0, 8.0])).unwrap();
-    assert!(matches!(&m.rope.scaling, RopeScaling::Factors(t) if t.shape == [4]));
-    let f = m.rope.frequencies(&[1.0, 1.0, 2.0, 8.0]);
+    assert!(matches!(&m.design.ropes[0].scaling, RopeScaling::Factors(Factors::Tensor(t)) if t.shape == [4]));
+    let f = m.design.ropes[0].frequencies(&[1.0, 1.0, 2.0, 8.0]);
     assert!((f[3] - 10_000f64.powf(-0.75) / 8.0).abs() < 1e-12);
 }
 
@@ -179,7 +196,7 @@ fn a_safetensors_llama_is_understood() {
     assert!(m.weights.output.is_none() && m.tokenizer.is_none());
     // The fastest pair stays as it is; the other turns between once and four times
     // in the original context, so it is blended.
-    let f = m.rope.frequencies(&[]);
+    let f = m.design.ropes[0].frequencies(&[]);
     assert!((f[0] - 1.0).abs() < 1e-12);
     let plain = 500_000f64.powf(-0.5);
     let keep = (8192.0 * plain / std::f64::consts::TAU - 1.0) / 3.0;
@@ -191,8 +208,8 @@ fn a_safetensors_llama_is_understood() {
     for (config, expected) in [
         ("{", "config.json: EOF"),
         ("{}", "`model_type` is missing"),
-        (r#"{"model_type":"bert"}"#, "architecture `bert` is not supported"),
-        (r#"{"model_type":"llama"}"#, "missing field `num_hidden_layers`"),
+        (r#"{"model_type":"mamba"}"#, "architecture `mamba` is not supported; supported: llama, mistral"),
+        (r#"{"model_type":"llama"}"#, "`num_hidden_layers` is missing"),
     ] {
         let message = Model::from_safetensors(&header, config.as_bytes()).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
