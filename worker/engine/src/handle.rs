@@ -145,12 +145,13 @@ mod tests {
     use hearth_program::{BuildError, Built, Watch};
 
     use crate::{Item, Sampling, Stop};
-    use hearth_program::{Program, Row, StepError};
+    use hearth_program::{Answers, Output, PageLayout, Program, Row, StepError};
 
     /// A device that is spoilt once a model is warm.
     struct Spoilt;
 
     struct SpoiltProgram {
+        pages: PageLayout,
         vocabulary: usize,
         steps_left: usize,
     }
@@ -160,25 +161,30 @@ mod tests {
 
         fn load(
             &self,
-            _: &LoadSpec,
+            spec: &LoadSpec,
             _: &Model,
             text: &TextModel,
             _: &mut dyn Watch,
         ) -> Result<Built<SpoiltProgram>, BuildError> {
-            let program = SpoiltProgram { vocabulary: text.tokenizer().vocabulary(), steps_left: 2 };
+            let pages = PageLayout::new([None], &spec.shape());
+            let program = SpoiltProgram { pages, vocabulary: text.tokenizer().vocabulary(), steps_left: 2 };
             Ok(Built { program, measured: Footprint::default() })
         }
     }
 
     impl Program for SpoiltProgram {
-        type Cache = ();
+        fn pages(&self) -> &PageLayout {
+            &self.pages
+        }
 
-        fn cache(&self) {}
+        fn output(&self) -> Output {
+            Output::Logits { vocabulary: self.vocabulary }
+        }
 
-        fn step(&mut self, batch: &mut [Row<'_, ()>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+        fn step(&mut self, batch: &[Row<'_>], answers: &mut Answers) -> Result<(), StepError> {
             self.steps_left = self.steps_left.checked_sub(1).expect("a context that is not spoilt");
-            let logits = |row: &Row<'_, ()>| row.stage.wants_logits().then(|| vec![0.0; self.vocabulary]);
-            Ok(batch.iter().map(logits).collect())
+            answers.prepare(self.vocabulary, batch).fill(0.0);
+            Ok(())
         }
     }
 

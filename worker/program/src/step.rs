@@ -2,38 +2,70 @@
 
 use thiserror::Error;
 
+use crate::answers::{Answers, Output};
+use crate::pages::{PageId, PageLayout};
+
 /// A model on a device, ready to take tokens.
+///
+/// A program owns its pages and knows nothing of sequences: which page holds
+/// whose keys and values is the caller's to decide, step by step, by the tables
+/// of the rows. So sequences share what they have in common, and a page that is
+/// given to another sequence needs no word to the program.
 ///
 /// The result for a sequence depends on its own tokens alone: which path a row
 /// takes is decided by its [`Stage`], never by the rows beside it. So a request
 /// gives the same output in whatever company it runs.
 pub trait Program: Send {
-    /// Keys and values of one sequence. Dropping it gives its memory back.
-    type Cache: Send;
+    /// The pages that there are. They are allocated when the program is built and
+    /// go with it.
+    fn pages(&self) -> &PageLayout;
 
-    /// An empty cache, with nothing of the context taken yet.
-    fn cache(&self) -> Self::Cache;
+    /// What an answer is made of.
+    fn output(&self) -> Output;
 
-    /// Takes the tokens of every row through the model, appends their keys and
-    /// values to the rows' caches, and returns one answer a row, in order: the
-    /// logits after the row's last token, or `None` where they were not asked for.
+    /// Takes the tokens of every row through the model, writes their keys and
+    /// values to the pages that the rows' tables name, and writes
+    /// [`Row::answers`] vectors of [`Output::width`] numbers a row to `answers`, in
+    /// the order of rows and tokens (see [`Answers::prepare`]).
     ///
     /// # Errors
-    /// A fault of the device. The caches of the batch are no longer usable.
-    fn step(&mut self, batch: &mut [Row<'_, Self::Cache>]) -> Result<Vec<Option<Vec<f32>>>, StepError>;
+    /// A fault of the device, or a row that contradicts the layout. What the pages
+    /// hold from the first position of each row on is undefined then.
+    fn step(&mut self, batch: &[Row<'_>], answers: &mut Answers) -> Result<(), StepError>;
 }
 
 /// The part of one sequence in a step.
-#[derive(Debug)]
-pub struct Row<'a, C> {
-    /// Holds the keys and values of the `start` tokens before `tokens`.
-    pub cache: &'a mut C,
-    /// Position of the first of `tokens`.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// A page table for each of [`PageLayout::groups`], in their order. Entry
+    /// `position / PAGE_TOKENS` is the page of a position. Tables reach to the last
+    /// of `tokens` and may reach further; entries of pages that lie wholly before
+    /// the group's window of the first of `tokens` may be [`PageId::NONE`].
+    ///
+    /// The pages from position `start` on belong to this row alone. Those before it
+    /// may be in the tables of other rows, which read them too, but nobody writes
+    /// them.
+    pub tables: &'a [Vec<PageId>],
+    /// Position of the first of `tokens`. Keys and values of all positions before it
+    /// (as far as windows reach) are in the pages.
     pub start: usize,
-    /// One token in decode, up to [`PREFILL_CHUNK`] in prefill.
+    /// At least one. Up to [`PREFILL_CHUNK`] in prefill. In decode the token that was
+    /// picked last, and after it any number of guesses at what follows.
     pub tokens: &'a [u32],
     /// Which path to take.
     pub stage: Stage,
+}
+
+impl Row<'_> {
+    /// Vectors that the row is answered with: one a token in decode, one for the
+    /// last token of a prompt, none before it.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        match self.stage {
+            Stage::Prefill { last } => usize::from(last),
+            Stage::Decode => self.tokens.len(),
+        }
+    }
 }
 
 /// What a row does.
@@ -41,22 +73,14 @@ pub struct Row<'a, C> {
 pub enum Stage {
     /// Reads a piece of the prompt.
     Prefill {
-        /// Whether this is the last piece, so that logits are wanted.
+        /// Whether this is the last piece, so that an answer is wanted.
         last: bool,
     },
-    /// Takes the one token that was sampled last.
+    /// Takes the token that was picked last, and guesses that are checked against
+    /// the answers: keys and values of guesses that turn out wrong stay in the pages
+    /// and are written over by a later row with the same `start`. Nothing reads
+    /// beyond a row's own tokens, so they do no harm.
     Decode,
-}
-
-impl Stage {
-    /// Whether logits are wanted.
-    #[must_use]
-    pub fn wants_logits(self) -> bool {
-        match self {
-            Stage::Prefill { last } => last,
-            Stage::Decode => true,
-        }
-    }
 }
 
 /// Tokens of a prompt that one step takes, at positions that are multiples of

@@ -1,156 +1,161 @@
-//! Keys and values of a sequence.
+//! Keys and values, in pages that rows name.
 //!
-//! They lie in pages of [`PAGE_TOKENS`] tokens a layer. A page is made when its
-//! first token comes, and goes with its cache; appending touches the last page
-//! only, so that a token costs the same wherever it comes. What a page holds is
-//! as the replica was asked to keep it, and is widened to `f32` when it is read.
+//! A page of a group holds the keys and values of [`PAGE_TOKENS`] tokens in all of
+//! the group's layers. All pages are there from the start. What a page holds is as
+//! the replica was asked to keep it, and is widened to `f32` when it is read.
 
 mod store;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor};
 
-use hearth_program::arch::Graph;
+use hearth_program::arch::Attention;
+use hearth_program::{PAGE_TOKENS, PageId, PageLayout};
 
 pub use store::KvStorage;
 use store::Page;
 
-/// Tokens a page; divides the prefill chunk, so that prompts fill pages.
-pub(crate) const PAGE_TOKENS: usize = 64;
-
-/// How the caches of a model are laid out, and how much they hold.
-pub(crate) struct KvLayout {
+/// The pages of a model.
+pub(crate) struct Kv {
+    layout: PageLayout,
+    /// Group and place in the group, a layer each.
+    places: Vec<(usize, usize)>,
+    /// Rows of a step run side by side and share what they have in common. They
+    /// write only what is theirs alone, so nobody waits for long.
+    groups: Vec<Vec<RwLock<Pair>>>,
     kv_heads: usize,
-    key_dim: usize,
-    value_dim: usize,
-    storage: KvStorage,
-    layers: usize,
-    device: Device,
-    /// Bytes of all pages that are there.
-    live: AtomicU64,
 }
 
-impl KvLayout {
-    pub(crate) fn new(graph: &Graph, storage: KvStorage, device: Device) -> Self {
-        let attention = &graph.attention;
-        Self {
-            kv_heads: attention.kv_heads,
-            key_dim: attention.key_dim,
-            value_dim: attention.value_dim,
-            storage,
-            layers: graph.layers.len(),
-            device,
-            live: AtomicU64::new(0),
+/// Keys and values of some tokens in all layers of a group,
+/// `[layers · kv_heads, PAGE_TOKENS, dim]` each.
+struct Pair {
+    keys: Page,
+    values: Page,
+}
+
+/// What a row reads of a layer.
+pub(crate) struct Read {
+    /// `[kv_heads, tokens, key_dim]`.
+    pub(crate) keys: Tensor<3>,
+    /// `[kv_heads, tokens, value_dim]`.
+    pub(crate) values: Tensor<3>,
+    /// Position of the first of the tokens: at or before the first that the row sees.
+    pub(crate) first: usize,
+}
+
+impl Kv {
+    pub(crate) fn new(
+        layout: PageLayout,
+        attention: &Attention,
+        storage: KvStorage,
+        device: &Device,
+    ) -> Self {
+        let Attention { kv_heads, key_dim, value_dim, .. } = *attention;
+        let layers = layout.groups.iter().map(|group| group.layers.len()).sum();
+        let mut places = vec![(0, 0); layers];
+        for (group, layers) in layout.groups.iter().map(|group| &group.layers).enumerate() {
+            for (place, layer) in layers.iter().enumerate() {
+                places[*layer] = (group, place);
+            }
+        }
+        let page = |layers: usize, dim| Page::new(storage, [layers * kv_heads, PAGE_TOKENS, dim], device);
+        let pair = |layers| RwLock::new(Pair { keys: page(layers, key_dim), values: page(layers, value_dim) });
+        let groups = layout.groups.iter();
+        let groups = groups.map(|group| (0..group.pages).map(|_| pair(group.layers.len())).collect());
+        Self { groups: groups.collect(), places, layout, kv_heads }
+    }
+
+    pub(crate) fn layout(&self) -> &PageLayout {
+        &self.layout
+    }
+
+    /// Bytes of all pages.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = |page: &RwLock<Pair>| {
+            let page = page.read().unwrap_or_else(PoisonError::into_inner);
+            page.keys.bytes() + page.values.bytes()
+        };
+        self.groups.iter().flatten().map(bytes).sum()
+    }
+
+    /// Writes `[kv_heads, rows, dim]` each from position `start` on.
+    ///
+    /// # Panics
+    /// The tables were not [checked](PageLayout::check).
+    pub(crate) fn write(
+        &self,
+        layer: usize,
+        tables: &[Vec<PageId>],
+        start: usize,
+        keys: &Tensor<3>,
+        values: &Tensor<3>,
+    ) {
+        let (group, place) = self.places[layer];
+        let first_head = place * self.kv_heads;
+        let rows = keys.dims()[1];
+        let mut done = 0;
+        while done < rows {
+            let (at, in_page) = ((start + done) / PAGE_TOKENS, (start + done) % PAGE_TOKENS);
+            let fits = (PAGE_TOKENS - in_page).min(rows - done);
+            let part = |new: &Tensor<3>| {
+                let [heads, _, dim] = new.dims();
+                new.clone().slice([0..heads, done..done + fits, 0..dim])
+            };
+            let page = self.page(group, tables[group][at]);
+            let mut page = page.write().unwrap_or_else(PoisonError::into_inner);
+            page.keys.write(first_head, in_page, part(keys));
+            page.values.write(first_head, in_page, part(values));
+            done += fits;
         }
     }
 
-    /// Bytes of the pages of all layers that `tokens` of one sequence take,
-    /// counted from a page as it is made.
-    pub(crate) fn bytes_for(&self, tokens: usize) -> u64 {
-        let pages = (tokens.div_ceil(PAGE_TOKENS) * self.layers) as u64;
-        pages * (self.page(self.key_dim).bytes() + self.page(self.value_dim).bytes())
-    }
-
-    fn page(&self, dim: usize) -> Page {
-        Page::new(self.storage, [self.kv_heads, PAGE_TOKENS, dim], &self.device)
-    }
-}
-
-/// The cache of one sequence. Its pages go with it.
-pub struct KvCache {
-    layout: Arc<KvLayout>,
-    layers: Vec<Layer>,
-}
-
-#[derive(Default)]
-struct Layer {
-    keys: Vec<Page>,
-    values: Vec<Page>,
-    tokens: usize,
-}
-
-impl KvCache {
-    pub(crate) fn new(layout: Arc<KvLayout>, layers: usize) -> Self {
-        Self { layout, layers: std::iter::repeat_with(Layer::default).take(layers).collect() }
-    }
-
-    /// Tokens that a layer holds.
-    pub(crate) fn tokens(&self, layer: usize) -> usize {
-        self.layers[layer].tokens
-    }
-
-    /// Appends `[kv_heads, rows, dim]` each.
-    pub(crate) fn append(&mut self, layer: usize, keys: &Tensor<3>, values: &Tensor<3>) {
-        let Self { layout, layers } = self;
-        let layer = &mut layers[layer];
-        append(layout, &mut layer.keys, layer.tokens, keys, layout.key_dim);
-        append(layout, &mut layer.values, layer.tokens, values, layout.value_dim);
-        layer.tokens += keys.dims()[1];
-    }
-
-    /// All keys and all values of a layer, `[kv_heads, tokens, dim]` each.
-    pub(crate) fn read(&self, layer: usize) -> (Tensor<3>, Tensor<3>) {
-        let Layer { keys, values, tokens } = &self.layers[layer];
-        (read(keys, *tokens), read(values, *tokens))
-    }
-}
-
-impl Drop for KvCache {
-    fn drop(&mut self) {
-        let pages = self.layers.iter().flat_map(|layer| layer.keys.iter().chain(&layer.values));
-        self.layout.live.fetch_sub(pages.map(Page::bytes).sum(), Ordering::Relaxed);
-    }
-}
-
-fn append(layout: &KvLayout, pages: &mut Vec<Page>, tokens: usize, new: &Tensor<3>, dim: usize) {
-    let [heads, rows, _] = new.dims();
-    let mut done = 0;
-    while done < rows {
-        let at = (tokens + done) % PAGE_TOKENS;
-        if at == 0 {
-            let page = layout.page(dim);
-            layout.live.fetch_add(page.bytes(), Ordering::Relaxed);
-            pages.push(page);
+    /// Reads what a row from `start` to `end` sees of a layer.
+    ///
+    /// # Panics
+    /// The tables were not [checked](PageLayout::check).
+    pub(crate) fn read(&self, layer: usize, tables: &[Vec<PageId>], start: usize, end: usize) -> Read {
+        let (group, place) = self.places[layer];
+        let heads = place * self.kv_heads..(place + 1) * self.kv_heads;
+        let first_page = self.layout.groups[group].first_page(start);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for (at, id) in tables[group].iter().enumerate().take(end.div_ceil(PAGE_TOKENS)).skip(first_page) {
+            let filled = (end - at * PAGE_TOKENS).min(PAGE_TOKENS);
+            let page = self.page(group, *id).read().unwrap_or_else(PoisonError::into_inner);
+            keys.push(page.keys.read(heads.clone(), filled));
+            values.push(page.values.read(heads.clone(), filled));
         }
-        let fits = (PAGE_TOKENS - at).min(rows - done);
-        if let Some(page) = pages.last_mut() {
-            page.write(at, new.clone().slice([0..heads, done..done + fits, 0..dim]));
-        }
-        done += fits;
+        Read { keys: Tensor::cat(keys, 1), values: Tensor::cat(values, 1), first: first_page * PAGE_TOKENS }
+    }
+
+    fn page(&self, group: usize, id: PageId) -> &RwLock<Pair> {
+        &self.groups[group][id.0 as usize]
     }
 }
 
-fn read(pages: &[Page], tokens: usize) -> Tensor<3> {
-    let filled = |index: usize| (tokens - index * PAGE_TOKENS).min(PAGE_TOKENS);
-    let mut parts =
-        pages.iter().enumerate().map(|(index, page)| page.read(filled(index))).collect::<Vec<_>>();
-    if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(parts, 1) }
-}
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use burn::tensor::{Device, Distribution, Tensor};
-    use hearth_model::KvType;
+    use hearth_model::{KvType, Shape};
+    use hearth_program::arch::{Attention, Sight};
+    use hearth_program::{PAGE_TOKENS, PageId, PageLayout};
 
-    use super::{KvCache, KvLayout, KvStorage, PAGE_TOKENS};
+    use super::{Kv, KvStorage};
 
-    const DIM: usize = 40;
+    const ATTENTION: Attention = Attention {
+        heads: 2,
+        kv_heads: 2,
+        key_dim: 40,
+        value_dim: 32,
+        scale: 1.0,
+        soft_cap: None,
+        sight: Sight::Past { window: None },
+    };
 
-    fn layout(storage: KvStorage) -> Arc<KvLayout> {
-        Arc::new(KvLayout {
-            kv_heads: 2,
-            key_dim: DIM,
-            value_dim: 32,
-            storage,
-            layers: 1,
-            device: Device::flex(),
-            live: AtomicU64::new(0),
-        })
+    fn kv(windows: &[Option<usize>], storage: KvStorage) -> Kv {
+        let shape = Shape { context_tokens: 8 * PAGE_TOKENS as u32, sequences: 1, kv_type: KvType::F16 };
+        Kv::new(PageLayout::new(windows.iter().copied(), &shape), &ATTENTION, storage, &Device::flex())
     }
 
     fn random(rows: usize, dim: usize) -> Tensor<3> {
@@ -161,8 +166,12 @@ mod tests {
         (a - b).abs().max().into_scalar()
     }
 
+    fn table(pages: &[u32]) -> Vec<PageId> {
+        pages.iter().map(|page| PageId(*page)).collect()
+    }
+
     #[test]
-    fn what_is_appended_in_pieces_is_read_as_a_whole() {
+    fn what_is_written_in_pieces_is_read_as_a_whole() {
         // Half precision keeps 11 bits; 8-bit blocks keep 1/127 of the largest, halved.
         let kinds = [
             (KvStorage::Exact, 0.0),
@@ -170,32 +179,47 @@ mod tests {
             (KvStorage::Kept(KvType::Q8_0), 1.01 / 254.0),
         ];
         for (storage, error) in kinds {
-            let mut cache = KvCache::new(layout(storage), 1);
+            let kv = kv(&[None, None], storage);
+            // In no order, and with pages of a neighbour between.
+            let (mine, other) = ([table(&[6, 1, 4, 2, 0])], [table(&[3, 5])]);
             let (mut keys, mut values) = (Vec::new(), Vec::new());
+            let mut start = 0;
             for rows in [PAGE_TOKENS - 1, 1, 1, 2 * PAGE_TOKENS + 3, 5] {
-                let (k, v) = (random(rows, DIM), random(rows, 32));
-                cache.append(0, &k, &v);
+                let (k, v) = (random(rows, 40), random(rows, 32));
+                kv.write(1, &mine, start, &k, &v);
+                kv.write(0, &mine, start, &random(rows, 40), &random(rows, 32));
+                kv.write(1, &other, start.min(PAGE_TOKENS), &random(2, 40), &random(2, 32));
+                start += rows;
                 keys.push(k);
                 values.push(v);
             }
-            let (k, v) = cache.read(0);
-            assert_eq!(k.dims(), [2, cache.tokens(0), DIM]);
-            assert!(largest_difference(k, Tensor::cat(keys, 1)) <= error);
-            assert!(largest_difference(v, Tensor::cat(values, 1)) <= error);
+            let read = kv.read(1, &mine, start - 5, start);
+            assert_eq!((read.keys.dims(), read.first), ([2, start, 40], 0));
+            assert!(largest_difference(read.keys, Tensor::cat(keys, 1)) <= error);
+            assert!(largest_difference(read.values, Tensor::cat(values, 1)) <= error);
         }
     }
 
     #[test]
-    fn pages_are_counted_and_go_with_the_cache() {
+    fn a_window_is_read_from_the_page_where_it_begins() {
+        let kv = kv(&[None, Some(PAGE_TOKENS + 1)], KvStorage::Exact);
+        let tables = [table(&[0, 1, 2]), table(&[3, 0, 1])];
+        let (k, v) = (random(3 * PAGE_TOKENS, 40), random(3 * PAGE_TOKENS, 32));
+        kv.write(1, &tables, 0, &k, &v);
+        let gone = [table(&[0, 1, 2]), vec![PageId::NONE, PageId(0), PageId(1)]];
+        let (start, end) = (2 * PAGE_TOKENS, 2 * PAGE_TOKENS + 3);
+        let read = kv.read(1, &gone, start, end);
+        assert_eq!(read.first, PAGE_TOKENS);
+        let expected = k.slice([0..2, PAGE_TOKENS..end, 0..40]);
+        assert_eq!(largest_difference(read.keys, expected), 0.0);
+    }
+
+    #[test]
+    fn pages_take_what_their_numbers_take() {
         for kv_type in [KvType::F16, KvType::Q8_0] {
-            let layout = layout(KvStorage::Kept(kv_type));
-            let mut cache = KvCache::new(Arc::clone(&layout), 1);
-            cache.append(0, &random(PAGE_TOKENS + 1, DIM), &random(PAGE_TOKENS + 1, 32));
-            let a_token = 2 * (kv_type.bytes(DIM as u32) + kv_type.bytes(32));
-            assert_eq!(layout.live.load(Ordering::Relaxed), 2 * PAGE_TOKENS as u64 * a_token);
-            assert_eq!(layout.bytes_for(PAGE_TOKENS + 1), 2 * PAGE_TOKENS as u64 * a_token);
-            drop(cache);
-            assert_eq!(layout.live.load(Ordering::Relaxed), 0);
+            let kv = kv(&[None, None, None], KvStorage::Kept(kv_type));
+            let a_token = 3 * 2 * (kv_type.bytes(40) + kv_type.bytes(32));
+            assert_eq!(kv.bytes(), 8 * PAGE_TOKENS as u64 * a_token);
         }
     }
 }

@@ -9,11 +9,11 @@ use hearth_program::arch::{Graph, Register};
 
 use crate::ReferenceProgram;
 
-/// Weights are counted from the tensors, keys and values from a page, scratch
+/// Weights are counted from the tensors, keys and values from the pages, scratch
 /// from the graph's registers. The overhead is an allowance: what a vocabulary
 /// takes on the heap is not the engine's to count.
 pub(crate) fn footprint(program: &ReferenceProgram, shape: &Shape, vocabulary: u32) -> Footprint {
-    let ReferenceProgram { graph, weights, rope: _, layout, compute } = program;
+    let ReferenceProgram { graph, weights, ropes: _, kv, compute } = program;
     let kind = match compute {
         Compute::Cpu => DeviceKind::Cpu,
         Compute::Cuda(_) => DeviceKind::Cuda,
@@ -24,7 +24,7 @@ pub(crate) fn footprint(program: &ReferenceProgram, shape: &Shape, vocabulary: u
     let allowance = allowance.of(kind);
     Footprint {
         weights: weights.bytes(),
-        kv: layout.bytes_for(shape.context_tokens as usize) * u64::from(shape.sequences),
+        kv: kv.bytes(),
         activations: scratch(graph, shape),
         overhead: allowance.fixed + allowance.per_vocabulary_token * u64::from(vocabulary),
     }
@@ -41,7 +41,7 @@ fn scratch(graph: &Graph, shape: &Shape) -> u64 {
         Register::Logits => width * shape.sequences as usize,
         _ => width * rows,
     });
-    let attention = &graph.attention;
+    let attention = &graph.layers[0].attention;
     let side_by_side = shape.sequences.min(SIDE_BY_SIDE) as usize;
     let widened = side_by_side * context * attention.kv_heads * (attention.key_dim + attention.value_dim);
     // A product and its softmax.

@@ -6,16 +6,18 @@
 //! tests step it by hand.
 
 mod sequence;
+mod slots;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::api::{Outlet, RequestError, Stop};
-use hearth_program::{Program, Row, Stage, StepError};
+use hearth_program::{Answers, Program, Row, Stage, StepError};
 use hearth_sample::Sampler;
 use hearth_text::TextModel;
 use sequence::{Fate, Sequence};
+use slots::Slots;
 
 /// Requests that may wait for a place. Whoever comes after them is better served
 /// by another replica.
@@ -49,17 +51,30 @@ pub(crate) struct Batcher<P: Program> {
     text: Arc<TextModel>,
     /// Sequences that may run at the same time.
     places: usize,
+    slots: Slots,
     waiting: VecDeque<Job>,
-    running: Vec<Sequence<P::Cache>>,
+    running: Vec<Sequence>,
     /// Counts prompt pieces, so that prompts take turns.
     turn: usize,
     /// Steps in a row that failed.
     faults: u32,
+    answers: Answers,
 }
 
 impl<P: Program> Batcher<P> {
     pub(crate) fn new(program: P, text: Arc<TextModel>, places: usize) -> Self {
-        Self { program, text, places, waiting: VecDeque::new(), running: Vec::new(), turn: 0, faults: 0 }
+        let slots = Slots::new(program.pages(), places, text.context_tokens() as usize);
+        Self {
+            program,
+            text,
+            places,
+            slots,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            turn: 0,
+            faults: 0,
+            answers: Answers::default(),
+        }
     }
 
     /// Queues a request. It is refused if too many wait.
@@ -97,9 +112,9 @@ impl<P: Program> Batcher<P> {
             return Health::Sound;
         }
         match self.compute(&plan) {
-            Ok(answers) => {
+            Ok(()) => {
                 self.faults = 0;
-                self.accept(&plan, answers);
+                self.accept(&plan);
                 Health::Sound
             }
             Err(fault) => {
@@ -138,7 +153,8 @@ impl<P: Program> Batcher<P> {
     fn admit(&mut self) {
         while self.running.len() < self.places {
             let Some(job) = self.waiting.pop_front() else { break };
-            self.running.push(Sequence::new(job, self.program.cache(), self.text.context_tokens()));
+            let slot = self.slots.take();
+            self.running.push(Sequence::new(job, slot, self.text.context_tokens()));
         }
     }
 
@@ -164,7 +180,7 @@ impl<P: Program> Batcher<P> {
         plan
     }
 
-    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<Vec<Option<Vec<f32>>>, Fault> {
+    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<(), Fault> {
         let mut rows = Vec::with_capacity(plan.len());
         let mut planned = plan.iter().peekable();
         for (index, sequence) in self.running.iter_mut().enumerate() {
@@ -172,19 +188,20 @@ impl<P: Program> Batcher<P> {
                 rows.push(sequence.row(*stage));
             }
         }
-        let answers = step_caught(&mut self.program, &mut rows)?;
-        if answers.len() == plan.len() {
-            Ok(answers)
+        step_caught(&mut self.program, &rows, &mut self.answers)?;
+        if self.answers.rows() == plan.len() {
+            Ok(())
         } else {
-            let message = format!("{} answers for {} rows", answers.len(), plan.len());
+            let message = format!("{} answers for {} rows", self.answers.rows(), plan.len());
             Err(Fault::Error(StepError { message }))
         }
     }
 
-    fn accept(&mut self, plan: &[(usize, Stage)], answers: Vec<Option<Vec<f32>>>) {
+    fn accept(&mut self, plan: &[(usize, Stage)]) {
         let mut ended = Vec::new();
-        for ((index, _), logits) in plan.iter().zip(answers) {
-            match self.running[*index].accept(logits.as_deref(), self.text.tokenizer()) {
+        for (row, (index, _)) in plan.iter().enumerate() {
+            let logits = self.answers.get(row, 0);
+            match self.running[*index].accept(logits, self.text.tokenizer()) {
                 Fate::GoesOn => {}
                 fate => ended.push((*index, fate)),
             }
@@ -230,10 +247,11 @@ impl Fault {
 /// every request that runs gets an answer before the thread ends.
 pub(crate) fn step_caught<P: Program>(
     program: &mut P,
-    rows: &mut [Row<'_, P::Cache>],
-) -> Result<Vec<Option<Vec<f32>>>, Fault> {
-    match catch_unwind(AssertUnwindSafe(|| program.step(rows))) {
-        Ok(answers) => answers.map_err(Fault::Error),
+    rows: &[Row<'_>],
+    answers: &mut Answers,
+) -> Result<(), Fault> {
+    match catch_unwind(AssertUnwindSafe(|| program.step(rows, answers))) {
+        Ok(stepped) => stepped.map_err(Fault::Error),
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

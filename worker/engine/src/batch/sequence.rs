@@ -7,14 +7,15 @@ use hearth_text::tokenizer::Tokenizer;
 use hearth_text::{Output, Scan};
 
 use super::Job;
+use super::slots::Slot;
 
-/// A request with a place in the batch. Its cache goes when it goes.
-pub(super) struct Sequence<C> {
-    cache: C,
+/// A request with a place in the batch. Its pages go when it goes.
+pub(super) struct Sequence {
+    slot: Slot,
     /// The prompt, then what was generated.
     tokens: Vec<u32>,
     prompt_len: usize,
-    /// How many of `tokens` the cache holds.
+    /// How many of `tokens` the pages hold.
     taken: usize,
     /// How many of `tokens` the step under way takes.
     taking: usize,
@@ -39,12 +40,12 @@ pub(super) enum Fate {
     Failed(RequestError),
 }
 
-impl<C> Sequence<C> {
-    pub(super) fn new(job: Job, cache: C, context_tokens: u32) -> Self {
+impl Sequence {
+    pub(super) fn new(job: Job, slot: Slot, context_tokens: u32) -> Self {
         let Job { prompt, sampler, stop, outlet, cancelled } = job;
         let room = (context_tokens as usize).saturating_sub(prompt.len());
         Self {
-            cache,
+            slot,
             prompt_len: prompt.len(),
             tokens: prompt,
             taken: 0,
@@ -77,13 +78,14 @@ impl<C> Sequence<C> {
         ((self.taken / PREFILL_CHUNK + 1) * PREFILL_CHUNK).min(self.prompt_len)
     }
 
-    pub(super) fn row(&mut self, stage: Stage) -> Row<'_, C> {
+    pub(super) fn row(&mut self, stage: Stage) -> Row<'_> {
         let end = match stage {
             Stage::Prefill { .. } => self.piece_end(),
             Stage::Decode => self.tokens.len(),
         };
         self.taking = end - self.taken;
-        Row { cache: &mut self.cache, start: self.taken, tokens: &self.tokens[self.taken..end], stage }
+        let tokens = &self.tokens[self.taken..end];
+        Row { tables: self.slot.tables(), start: self.taken, tokens, stage }
     }
 
     /// Takes the answer to the row of this step.

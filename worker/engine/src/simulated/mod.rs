@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use hearth_model::footprint::{Overheads, footprint};
 use hearth_model::{Model, WeightStorage};
-use hearth_program::{BuildError, Built, Watch};
+use hearth_program::{BuildError, Built, PageLayout, Watch};
 
 use crate::api::{LoadSpec, SimulatedConfig, StartError};
 use crate::loader::Runtime;
 use hearth_text::TextModel;
 
-pub use program::{SimulatedCache, SimulatedProgram};
+pub use program::SimulatedProgram;
 
 use memory::Memory;
 
@@ -81,7 +81,8 @@ impl Runtime for Simulated {
                 .map_err(|error| BuildError::Model { path: spec.path.clone(), message: error.to_string() })?;
         let held = self.memory.take(measured.total())?;
         self.read(model.min_file_bytes, watch)?;
-        let program = SimulatedProgram::new(&self.config, text.tokenizer(), held);
+        let layout = PageLayout::new((0..model.dims.layers).map(|_| None), &spec.shape());
+        let program = SimulatedProgram::new(&self.config, text.tokenizer(), layout, held);
         Ok(Built { program, measured })
     }
 }

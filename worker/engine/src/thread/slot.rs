@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, Phase};
 use crate::batch::{Batcher, step_caught};
 use crate::loader::{self, Loaded, Runtime};
-use hearth_program::{BuildError, Program, Row, Stage, Watch};
+use hearth_program::{Answers, BuildError, PageId, Program, Row, Stage, Watch};
 
 use super::{BuiltModel, Done, Message};
 
@@ -93,14 +93,14 @@ pub(super) fn warm<P: Program>(
 ) -> Result<Loaded<P>, LoadError> {
     const TOKENS: [u32; 1] = [0];
     const STAGES: [Stage; 2] = [Stage::Prefill { last: true }, Stage::Decode];
-    let mut cache = loaded.program.cache();
+    let tables = loaded.program.pages().groups.iter().map(|_| vec![PageId(0)]).collect::<Vec<_>>();
+    let mut answers = Answers::default();
     for (start, stage) in STAGES.into_iter().enumerate() {
         listener.progress(Phase::Warming, start as u64, STAGES.len() as u64);
-        let mut rows = [Row { cache: &mut cache, start, tokens: &TOKENS, stage }];
-        step_caught(&mut loaded.program, &mut rows)
+        let rows = [Row { tables: &tables, start, tokens: &TOKENS, stage }];
+        step_caught(&mut loaded.program, &rows, &mut answers)
             .map_err(|fault| LoadError::Internal { message: fault.into_error().message })?;
     }
     listener.progress(Phase::Warming, STAGES.len() as u64, STAGES.len() as u64);
-    drop(cache);
     Ok(loaded)
 }

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 
 use hearth_engine::{Backend, Compute, Engine, LoadEvent, LoadSpec};
 use hearth_model::{Footprint, Shape};
-use hearth_program::{PREFILL_CHUNK, Program, Row, Stage};
-use hearth_reference::{KvCache, KvStorage, ReferenceProgram};
+use hearth_program::{Answers, PAGE_TOKENS, PREFILL_CHUNK, PageId, Program, Row, Stage};
+use hearth_reference::{KvStorage, ReferenceProgram};
 use hearth_text::TextModel;
 
 use crate::{heap, read, resident};
@@ -22,28 +22,33 @@ pub(crate) struct Filled {
     pub(crate) resident_peak: u64,
 }
 
-/// Reads the model once, and fills the sequences of every shape.
+/// Reads the model for each shape, and fills its sequences.
 pub(crate) fn fill(file: &Path, shapes: &[Shape]) -> Vec<Filled> {
     resident::forget_most();
     let (start, resident_start) = (heap::live(), resident::now());
     let text = TextModel::new(&read(file), shapes[0].context_tokens).unwrap();
     let text_bytes = heap::live() - start;
 
-    let kept = KvStorage::Kept(shapes[0].kv_type);
-    let mut program = ReferenceProgram::open(file, kept, Compute::Cpu).unwrap();
-    let weights = heap::live() - start - text_bytes;
-
-    let first = Shape { context_tokens: 2 * PREFILL_CHUNK as u32, sequences: 2, ..shapes[0] };
-    drop(widest_step(&mut program, &first));
-    let overhead = heap::live() - start - weights;
+    let open = |shape: &Shape| {
+        ReferenceProgram::open(file, shape, KvStorage::Kept(shape.kv_type), Compute::Cpu).unwrap()
+    };
+    // One page, which is taken off again: what is left are weights, and what the
+    // first steps leave behind.
+    let first = Shape { context_tokens: PAGE_TOKENS as u32, sequences: 1, ..shapes[0] };
+    let mut program = open(&first);
+    let page = program.pages_bytes();
+    let weights = heap::live() - start - text_bytes - page;
+    widest_step(&mut program, &first);
+    let overhead = heap::live() - start - weights - page;
+    drop(program);
 
     let fill = |shape: &Shape| {
-        assert_eq!(KvStorage::Kept(shape.kv_type), kept, "the model was opened for one way to keep");
         let before = heap::live();
-        let (caches, peak) = widest_step(&mut program, shape);
-        let kv = heap::live() - before;
+        let mut program = open(shape);
+        let kv = heap::live() - before - weights;
+        let peak = widest_step(&mut program, shape);
         let activations = peak - heap::live();
-        drop(caches);
+        drop(program);
         Filled {
             heap: Footprint { weights, kv, activations, overhead },
             heap_peak: peak - start,
@@ -57,29 +62,33 @@ pub(crate) fn fill(file: &Path, shapes: &[Shape]) -> Vec<Filled> {
 
 /// Fills sequences but for their end, and then all of them in one step: the last
 /// piece of one prompt, the last token of the others. That is the most that
-/// requests ever do at a time. The answer is the full caches and the most bytes
-/// of the heap in that step.
-fn widest_step(program: &mut ReferenceProgram, shape: &Shape) -> (Vec<KvCache>, u64) {
+/// requests ever do at a time. The answer is the most bytes of the heap in that step.
+fn widest_step(program: &mut ReferenceProgram, shape: &Shape) -> u64 {
     let context = shape.context_tokens as usize;
     let tokens = vec![7; context];
-    let mut caches = (0..shape.sequences).map(|_| program.cache()).collect::<Vec<_>>();
-    let ends = [context - PREFILL_CHUNK].into_iter().chain(std::iter::repeat(context - 1));
-    for (cache, end) in caches.iter_mut().zip(ends.clone()) {
+    let each = context / PAGE_TOKENS;
+    let tables = (0..shape.sequences as usize)
+        .map(|nth| [(nth * each..(nth + 1) * each).map(|page| PageId(page as u32)).collect::<Vec<_>>()])
+        .collect::<Vec<_>>();
+    let mut answers = Answers::default();
+    let ends = [context.saturating_sub(PREFILL_CHUNK)].into_iter().chain(std::iter::repeat(context - 1));
+    for (tables, end) in tables.iter().zip(ends.clone()) {
         for start in (0..end).step_by(PREFILL_CHUNK) {
             let tokens = &tokens[start..end.min(start + PREFILL_CHUNK)];
             let stage = Stage::Prefill { last: false };
-            program.step(&mut [Row { cache, start, tokens, stage }]).unwrap();
+            program.step(&[Row { tables, start, tokens, stage }], &mut answers).unwrap();
         }
     }
-    let row = |(cache, start)| {
+    let mut rows = Vec::new();
+    for (tables, start) in tables.iter().zip(ends) {
         let tokens = &tokens[start..];
         let stage = if tokens.len() == 1 { Stage::Decode } else { Stage::Prefill { last: true } };
-        Row { cache, start, tokens, stage }
-    };
-    let mut rows = caches.iter_mut().zip(ends).map(row).collect::<Vec<_>>();
-    let (logits, peak) = heap::peak(|| program.step(&mut rows).unwrap());
-    assert!(logits.iter().all(Option::is_some));
-    (caches, peak)
+        rows.push(Row { tables, start, tokens, stage });
+    }
+    let (stepped, peak) = heap::peak(|| program.step(&rows, &mut answers));
+    stepped.unwrap();
+    assert!((0..rows.len()).all(|row| answers.count(row) == 1));
+    peak
 }
 
 /// What an engine tells of the loads of these shapes.

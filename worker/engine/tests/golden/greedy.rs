@@ -6,8 +6,8 @@ use hearth_engine::{
     Backend, ChatMessage, Compute, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request,
     Sampling, Stop,
 };
-use hearth_model::KvType;
-use hearth_program::{PREFILL_CHUNK, Program, Row, Stage};
+use hearth_model::{KvType, Shape};
+use hearth_program::{Answers, PAGE_TOKENS, PREFILL_CHUNK, PageId, Program, Row, Stage};
 use hearth_reference::{KvStorage, ReferenceProgram};
 
 use crate::files::{self, Greedy};
@@ -60,41 +60,49 @@ fn likeliest(logits: &[f32]) -> u32 {
     u32::try_from(best).unwrap()
 }
 
+/// The pages of the `nth` of several sequences of 512 tokens.
+fn pages(nth: usize) -> [Vec<PageId>; 1] {
+    let each = 512 / PAGE_TOKENS;
+    [(nth * each..(nth + 1) * each).map(|page| PageId(page as u32)).collect()]
+}
+
 /// The arithmetic alone: keys and values as they were computed, all prompts in one batch.
 #[test]
 fn greedy_tokens_are_those_of_another_implementation() {
     let goldens = files::items::<Greedy>("greedy.json");
     assert_eq!(goldens.len(), 20);
-    let mut program = ReferenceProgram::open(&files::model(), KvStorage::Exact, Compute::Cpu).unwrap();
-    let mut caches = goldens.iter().map(|_| program.cache()).collect::<Vec<_>>();
+    let shape = Shape { context_tokens: 512, sequences: 20, kv_type: KvType::F16 };
+    let mut program =
+        ReferenceProgram::open(&files::model(), &shape, KvStorage::Exact, Compute::Cpu).unwrap();
+    let tables = goldens.iter().enumerate().map(|(nth, _)| pages(nth)).collect::<Vec<_>>();
+    let mut answers = Answers::default();
     let mut outputs = Vec::new();
-    for (golden, cache) in goldens.iter().zip(&mut caches) {
+    for (golden, tables) in goldens.iter().zip(&tables) {
         let pieces = golden.prompt_ids.chunks(PREFILL_CHUNK);
         let count = pieces.len();
-        let mut answer = None;
         for (index, tokens) in pieces.enumerate() {
             let stage = Stage::Prefill { last: index + 1 == count };
-            let mut rows = [Row { cache: &mut *cache, start: index * PREFILL_CHUNK, tokens, stage }];
-            answer = program.step(&mut rows).unwrap().remove(0);
+            let rows = [Row { tables, start: index * PREFILL_CHUNK, tokens, stage }];
+            program.step(&rows, &mut answers).unwrap();
         }
-        outputs.push(vec![likeliest(&answer.unwrap())]);
+        outputs.push(vec![likeliest(answers.get(0, 0).unwrap())]);
     }
     let steps = goldens[0].output_ids.len();
     assert_eq!(steps, 64);
     for step in 1..steps {
         let last = outputs.iter().map(|output| [output[step - 1]]).collect::<Vec<_>>();
-        let mut rows = goldens
+        let rows = goldens
             .iter()
-            .zip(&mut caches)
+            .zip(&tables)
             .zip(&last)
-            .map(|((golden, cache), tokens)| {
+            .map(|((golden, tables), tokens)| {
                 let start = golden.prompt_ids.len() + step - 1;
-                Row { cache, start, tokens, stage: Stage::Decode }
+                Row { tables, start, tokens, stage: Stage::Decode }
             })
             .collect::<Vec<_>>();
-        let answers = program.step(&mut rows).unwrap();
-        for (output, logits) in outputs.iter_mut().zip(answers) {
-            output.push(likeliest(&logits.unwrap()));
+        program.step(&rows, &mut answers).unwrap();
+        for (row, output) in outputs.iter_mut().enumerate() {
+            output.push(likeliest(answers.get(row, 0).unwrap()));
         }
     }
     let wrong = goldens.iter().zip(&outputs).filter(|(golden, output)| golden.output_ids != **output);

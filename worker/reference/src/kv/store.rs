@@ -1,5 +1,7 @@
 //! How a page keeps its numbers.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor};
 use hearth_model::KvType;
 
@@ -61,39 +63,42 @@ impl Page {
         }
     }
 
-    /// Writes `[heads, rows, dim]` from token `at` on.
-    pub(super) fn write(&mut self, at: usize, new: Tensor<3>) {
+    /// Writes `[heads, rows, dim]` from head `first` and token `at` on.
+    pub(super) fn write(&mut self, first: usize, at: usize, new: Tensor<3>) {
         let [heads, rows, dim] = new.dims();
-        let tokens = at..at + rows;
+        let (heads, tokens) = (first..first + heads, at..at + rows);
         // Only the page holds its tensors, so they are written in place.
         match self {
             Self::Floats(numbers) => {
                 let new = if numbers.dtype() == DType::F16 { new.cast(FloatDType::F16) } else { new };
-                numbers.inplace(|page| page.slice_assign([0..heads, tokens, 0..dim], new));
+                numbers.inplace(|page| page.slice_assign([heads, tokens, 0..dim], new));
             }
             Self::Blocks(blocks) => {
                 let Blocks { codes, scales, dim: _ } = blocks;
                 let (new_codes, new_scales) = quantize(new);
                 let (width, blocks) = (new_codes.dims()[2], new_scales.dims()[2]);
-                codes.inplace(|page| page.slice_assign([0..heads, tokens.clone(), 0..width], new_codes));
-                scales.inplace(|page| page.slice_assign([0..heads, tokens, 0..blocks], new_scales));
+                let at = [heads.clone(), tokens.clone(), 0..width];
+                codes.inplace(|page| page.slice_assign(at, new_codes));
+                scales.inplace(|page| page.slice_assign([heads, tokens, 0..blocks], new_scales));
             }
         }
     }
 
-    /// The first `tokens` tokens in `f32`.
-    pub(super) fn read(&self, tokens: usize) -> Tensor<3> {
+    /// The first `tokens` tokens of some heads in `f32`.
+    pub(super) fn read(&self, heads: Range<usize>, tokens: usize) -> Tensor<3> {
         match self {
             Self::Floats(numbers) => {
-                let [heads, _, dim] = numbers.dims();
-                numbers.clone().slice([0..heads, 0..tokens, 0..dim]).cast(FloatDType::F32)
+                let dim = numbers.dims()[2];
+                numbers.clone().slice([heads, 0..tokens, 0..dim]).cast(FloatDType::F32)
             }
             Self::Blocks(blocks) => {
                 let Blocks { codes, scales, dim } = blocks;
-                let [heads, _, width] = codes.dims();
+                let width = codes.dims()[2];
                 let blocks = width / BLOCK;
-                let codes = codes.clone().slice([0..heads, 0..tokens, 0..width]).cast(FloatDType::F32);
-                let scales = scales.clone().slice([0..heads, 0..tokens, 0..blocks]).cast(FloatDType::F32);
+                let codes = codes.clone().slice([heads.clone(), 0..tokens, 0..width]).cast(FloatDType::F32);
+                let scales = scales.clone().slice([heads.clone(), 0..tokens, 0..blocks]);
+                let scales = scales.cast(FloatDType::F32);
+                let heads = heads.len();
                 let numbers = codes.reshape([heads, tokens, blocks, BLOCK])
                     * scales.reshape([heads, tokens, blocks, 1]);
                 numbers.reshape([heads, tokens, width]).slice([0..heads, 0..tokens, 0..*dim])

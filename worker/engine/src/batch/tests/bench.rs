@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hearth_model::testing::TinyLlama;
-use hearth_model::{Model, gguf};
+use hearth_model::{KvType, Model, Shape, gguf};
 
 use crate::api::{Cancel, Outlet};
 use crate::batch::{Batcher, Health, Job};
 use crate::{Gone, Item, RequestError, Sampling, Stop};
-use hearth_program::{Program, Row, Stage, StepError};
+use hearth_program::{Answers, Output, PAGE_TOKENS, PageLayout, Program, Row, Stage, StepError};
 use hearth_sample::Sampler;
 use hearth_text::TextModel;
 
@@ -22,26 +22,17 @@ pub(super) const BYTES: u32 = 3;
 /// What a sequence's tokens are followed by.
 pub(super) type Next = fn(&[u32]) -> u32;
 
-/// A program whose answers are what a function makes of a sequence's tokens.
+/// A program whose answers are what a function makes of a sequence's tokens, which
+/// it keeps in its pages.
 pub(super) struct Script {
     next: Next,
     vocabulary: usize,
-    alive: Arc<AtomicUsize>,
+    layout: PageLayout,
+    /// A token a position, a list of pages a group.
+    pages: Vec<Vec<[u32; PAGE_TOKENS]>>,
     steps: Arc<Mutex<Vec<Vec<Seen>>>>,
     /// Steps that fail, from now on.
     faults: Arc<AtomicUsize>,
-}
-
-/// Counts itself, and remembers what it was given.
-pub(super) struct Counted {
-    tokens: Vec<u32>,
-    alive: Arc<AtomicUsize>,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A row that was computed.
@@ -54,34 +45,52 @@ pub(super) struct Seen {
     pub(super) stage: Stage,
 }
 
-impl Program for Script {
-    type Cache = Counted;
+impl Script {
+    /// Writes a row's tokens, and reads all of the sequence through each of its tables.
+    fn take(&mut self, row: &Row<'_>) -> Vec<u32> {
+        self.layout.check(row).unwrap();
+        let end = row.start + row.tokens.len();
+        let mut read = Vec::new();
+        for (pages, table) in self.pages.iter_mut().zip(row.tables) {
+            for (position, token) in (row.start..).zip(row.tokens) {
+                pages[table[position / PAGE_TOKENS].0 as usize][position % PAGE_TOKENS] = *token;
+            }
+            let token = |at: usize| pages[table[at / PAGE_TOKENS].0 as usize][at % PAGE_TOKENS];
+            read = (0..end).map(token).collect();
+        }
+        read
+    }
+}
 
-    fn cache(&self) -> Counted {
-        self.alive.fetch_add(1, Ordering::Relaxed);
-        Counted { tokens: Vec::new(), alive: Arc::clone(&self.alive) }
+impl Program for Script {
+    fn pages(&self) -> &PageLayout {
+        &self.layout
     }
 
-    fn step(&mut self, batch: &mut [Row<'_, Counted>]) -> Result<Vec<Option<Vec<f32>>>, StepError> {
+    fn output(&self) -> Output {
+        Output::Logits { vocabulary: self.vocabulary }
+    }
+
+    fn step(&mut self, batch: &[Row<'_>], answers: &mut Answers) -> Result<(), StepError> {
+        assert!(!batch.is_empty(), "a step of nothing");
         let one_less = |left: usize| left.checked_sub(1);
         if self.faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             return Err(StepError { message: "a fault of the device".into() });
         }
         let mut seen = Vec::new();
-        let mut answers = Vec::new();
-        for Row { cache, start, tokens, stage } in batch {
-            assert_eq!(*start, cache.tokens.len());
-            cache.tokens.extend_from_slice(tokens);
-            let request = cache.tokens[0] - BYTES;
-            seen.push(Seen { request, start: *start, len: tokens.len(), stage: *stage });
-            answers.push(stage.wants_logits().then(|| {
-                let mut logits = vec![0.0; self.vocabulary];
-                logits[(self.next)(&cache.tokens) as usize] = 1.0;
-                logits
-            }));
+        let mut logits = answers.prepare(self.vocabulary, batch).chunks_mut(self.vocabulary);
+        for row in batch {
+            let tokens = self.take(row);
+            let request = tokens[0] - BYTES;
+            seen.push(Seen { request, start: row.start, len: row.tokens.len(), stage: row.stage });
+            for end in (1..=tokens.len()).rev().take(row.answers()).collect::<Vec<_>>().into_iter().rev() {
+                let logits = logits.next().unwrap();
+                logits.fill(0.0);
+                logits[(self.next)(&tokens[..end]) as usize] = 1.0;
+            }
         }
         self.steps.lock().unwrap().push(seen);
-        if answers.is_empty() { Err(StepError { message: "a step of nothing".into() }) } else { Ok(answers) }
+        Ok(())
     }
 }
 
@@ -89,7 +98,6 @@ impl Program for Script {
 pub(super) struct Bench {
     pub(super) batcher: Batcher<Script>,
     pub(super) requests: Vec<Asked>,
-    pub(super) alive: Arc<AtomicUsize>,
     steps: Arc<Mutex<Vec<Vec<Seen>>>>,
     /// Steps that fail, from now on.
     pub(super) faults: Arc<AtomicUsize>,
@@ -128,16 +136,19 @@ impl Bench {
             panic!("the whole file was there");
         };
         let text = TextModel::new(&Model::from_gguf(&header).unwrap(), CONTEXT as u32).unwrap();
-        let (alive, steps, faults) = (Arc::default(), Arc::default(), Arc::default());
+        let (steps, faults) = (Arc::default(), Arc::default());
+        let shape = Shape { context_tokens: CONTEXT as u32, sequences: places as u32, kv_type: KvType::F16 };
+        let layout = PageLayout::new([None], &shape);
         let program = Script {
             next,
             vocabulary: text.tokenizer().vocabulary(),
-            alive: Arc::clone(&alive),
+            pages: layout.groups.iter().map(|group| vec![[0; PAGE_TOKENS]; group.pages]).collect(),
+            layout,
             steps: Arc::clone(&steps),
             faults: Arc::clone(&faults),
         };
         let batcher = Batcher::new(program, Arc::new(text), places);
-        Self { batcher, requests: Vec::new(), alive, steps, faults, health: Health::Sound }
+        Self { batcher, requests: Vec::new(), steps, faults, health: Health::Sound }
     }
 
     /// Submits a request and says its number.
@@ -215,7 +226,8 @@ impl Bench {
         }
     }
 
-    pub(super) fn alive(&self) -> usize {
-        self.alive.load(Ordering::Relaxed)
+    /// Places whose pages are held.
+    pub(super) fn held(&self) -> usize {
+        self.batcher.places - self.batcher.slots.free()
     }
 }

@@ -50,7 +50,7 @@ fn alone(prompt: &[u32], max_tokens: usize) -> (Vec<u32>, FinishReason) {
 fn check_step(bench: &Bench, places: usize, rows: &[Seen], cancelled: &BTreeSet<usize>) {
     let running = bench.batcher.running.len();
     assert!(running <= places);
-    assert_eq!(bench.alive(), running, "a cache for each that runs, and no other");
+    assert_eq!(bench.held(), running, "pages for each that runs, and no other");
 
     assert!(rows.len() <= places);
     assert_eq!(rows.iter().map(|row| row.request).collect::<BTreeSet<_>>().len(), rows.len());
@@ -145,6 +145,6 @@ proptest! {
             check_step(&bench, places, &rows, &cancelled);
         }
         check_end(&bench, &asks, &cancelled);
-        prop_assert_eq!(bench.alive(), 0);
+        prop_assert_eq!(bench.held(), 0);
     }
 }
