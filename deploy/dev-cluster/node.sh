@@ -8,6 +8,9 @@ mount --make-rshared /
 # The device plugins' folder is compiled into kubelet and plugins alike: give the
 # namespace a /var/lib/kubelet of its own.
 mount --bind "$RUN/kubelet" /var/lib/kubelet
+# Names of the Pods' network namespaces: on the host they would outlive the node.
+mkdir -p /run/netns
+mount -t tmpfs -o size=1m tmpfs /run/netns
 touch "$SHORT/namespaces"
 until [ -e "$SHORT/wired" ]; do sleep 0.02; done
 sysctl -qw net.ipv4.ip_forward=1
