@@ -14,6 +14,9 @@ pub enum Isa {
     /// AVX2, FMA and F16C.
     #[non_exhaustive]
     Avx2,
+    /// [`Isa::Avx2`] and AVX-VNNI.
+    #[non_exhaustive]
+    AvxVnni,
     /// AVX-512 F, BW, VL and VNNI.
     #[non_exhaustive]
     Avx512Vnni,
@@ -21,7 +24,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every set, worst first.
-    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512Vnni];
+    const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
 
     /// The best that this CPU has; found once.
     #[must_use]
@@ -45,6 +48,8 @@ impl Isa {
                     && is_x86_feature_detected!("f16c")
             }
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => Isa::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -52,7 +57,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512Vnni => false,
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
         }
     }
 }

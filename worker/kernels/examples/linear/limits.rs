@@ -7,7 +7,7 @@ use hearth_kernels::arena::Arena;
 use super::best;
 
 /// Bytes a second that `threads` threads read of huge pages, and nothing else.
-pub fn read_bytes(threads: usize, bytes: usize) -> f64 {
+pub(crate) fn read_bytes(threads: usize, bytes: usize) -> f64 {
     let mut memory = Arena::new(bytes).expect("memory");
     memory.fill(1);
     let part = bytes / threads / 256 * 256;
@@ -30,7 +30,7 @@ const ROUNDS: u64 = 2_000_000;
 macro_rules! peak {
     ($name:ident, $doc:literal, $instruction:literal, $registers:literal, $feature:tt, $operations:literal) => {
         #[doc = $doc]
-        pub fn $name(threads: usize) -> f64 {
+        pub(crate) fn $name(threads: usize) -> f64 {
             #[cfg(target_arch = "x86_64")]
             if is_x86_feature_detected!($feature) {
                 let time = best(threads, |_| {

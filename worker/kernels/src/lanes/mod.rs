@@ -132,7 +132,7 @@ macro_rules! kernel {
                     #[cfg(target_arch = "x86_64")]
                     $crate::isa::Isa::Avx512Vnni => avx512($($argument),*),
                     #[cfg(target_arch = "x86_64")]
-                    $crate::isa::Isa::Avx2 => avx2($($argument),*),
+                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::AvxVnni => avx2($($argument),*),
                     _ => $body::<$crate::lanes::Portable>($($argument),*),
                 }
             }

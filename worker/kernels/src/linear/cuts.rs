@@ -41,7 +41,9 @@ impl Cuts {
             let each = (bytes / layout.tile_bytes()).clamp(1, tiles);
             // Of equal lengths, up to one tile.
             let count = tiles.div_ceil(each);
-            cuts.extend((0..count).map(|i| Cut { matrix, tiles: i * tiles / count..(i + 1) * tiles / count }));
+            cuts.extend(
+                (0..count).map(|i| Cut { matrix, tiles: i * tiles / count..(i + 1) * tiles / count }),
+            );
         }
         Self { cuts }
     }

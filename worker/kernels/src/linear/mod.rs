@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Plain weights meet `f32` activations: `acc = fused(weight, activation, acc)`, input
-//! by input. Each `fused` is one rounding.
+//! by input, with an `acc` for even inputs and one for odd ones, added at the end.
+//! Each `fused` is one rounding.
 //!
 //! This order does not depend on how many rows are computed together, on the range of
 //! tiles or on the instruction set, so a row's result is the same bits alone, in a
@@ -141,8 +142,10 @@ pub fn multiply(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a value of `Isa` is proof that this CPU has the instructions; what
         // was asserted above is what the kernels rely on.
-        Isa::Avx2 | Isa::Avx512Vnni => unsafe { kernel::multiply(isa, matrix, activations, tiles, out) },
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => unsafe {
+            kernel::multiply(isa, matrix, activations, tiles, out);
+        },
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512Vnni => portable::multiply(matrix, activations, tiles, out),
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => portable::multiply(matrix, activations, tiles, out),
     }
 }

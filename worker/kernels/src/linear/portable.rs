@@ -92,13 +92,14 @@ fn step<S: Scales>(
 }
 
 fn plain(dtype: DType, tile: &[u8], x: &[f32]) -> [f32; TILE] {
-    let mut sums = [0.0; TILE];
+    // Of even and of odd inputs.
+    let mut sums = [[0.0; TILE]; 2];
     for (i, x) in x.iter().enumerate() {
-        for (output, sum) in sums.iter_mut().enumerate() {
+        for (output, sum) in sums[i % 2].iter_mut().enumerate() {
             *sum = weight(dtype, tile, i, output).mul_add(*x, *sum);
         }
     }
-    sums
+    std::array::from_fn(|output| sums[0][output] + sums[1][output])
 }
 
 /// Weight `input` of `output` in a tile of a plain type.

@@ -5,6 +5,11 @@
 
 use hearth_model::DType;
 
+/// From a block to the codes of its elements.
+type WriteCodes = fn(&[u8], &mut [u8]);
+/// From a block to the head of a group, given its place in the group and its output.
+type WriteScales = fn(&[u8], usize, usize, &mut [u8]);
+
 /// How a type's blocks are taken apart. Slices passed have exactly a block's size.
 pub(super) struct Source {
     /// Elements of a block: 32 or 256.
@@ -12,16 +17,15 @@ pub(super) struct Source {
     /// Bytes of a block.
     pub(super) bytes: usize,
     /// Writes the codes of a block in the order of its elements.
-    pub(super) codes: fn(&[u8], &mut [u8]),
-    /// Writes a block's scales into the head of a group, as output `.2` of 16; `.1`
-    /// is the block's place in the group.
-    pub(super) scales: fn(&[u8], usize, usize, &mut [u8]),
+    pub(super) codes: WriteCodes,
+    /// Writes a block's scales into the head of a group.
+    pub(super) scales: WriteScales,
 }
 
 impl Source {
     /// For quantized types that have a packed form.
     pub(super) fn of(dtype: DType) -> Option<Self> {
-        let (codes, scales): (fn(&[u8], &mut [u8]), fn(&[u8], usize, usize, &mut [u8])) = match dtype {
+        let (codes, scales): (WriteCodes, WriteScales) = match dtype {
             DType::Q4_0 | DType::IQ4_NL => (|b, to| nibbles(&b[2..], to), half),
             DType::Q4_1 => (|b, to| nibbles(&b[4..], to), half_pair),
             DType::Q5_0 => (|b, to| fives(&b[2..], to), half),
@@ -113,11 +117,14 @@ fn nibbles(from: &[u8], to: &mut [u8]) {
     }
 }
 
+/// Four bytes of fifth bits, one an element, and 16 bytes of nibbles.
 fn fives(b: &[u8], to: &mut [u8]) {
     nibbles(&b[4..20], to);
-    let fifths = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-    for (i, to) in to.iter_mut().enumerate() {
-        *to |= ((fifths >> i & 1) as u8) << 4;
+    for (bits, to) in b[..4].iter().zip(to.as_chunks_mut::<8>().0) {
+        // Bit k alone in byte k; its carry in the top bit of that byte; there as 16.
+        let alone = (u64::from(*bits) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+        let fifths = ((alone + 0x7f7f_7f7f_7f7f_7f7f) >> 3) & 0x1010_1010_1010_1010;
+        *to = (u64::from_le_bytes(*to) | fifths).to_le_bytes();
     }
 }
 

@@ -28,18 +28,27 @@ pub fn pack_rows(layout: &Layout, first: usize, file: &[u8], out: &mut [u8]) -> 
     if let Some(source) = Source::of(layout.dtype) {
         with_form!(layout.dtype, F => rows.for_each(|(rows, tile)| quantized::<F>(layout, &source, rows, tile)), else {});
     } else {
-        rows.for_each(|(rows, tile)| plain(layout, rows, tile));
+        match layout.dtype.block_bytes() {
+            2 => rows.for_each(|(rows, tile)| plain::<2>(layout, rows, tile)),
+            _ => rows.for_each(|(rows, tile)| plain::<4>(layout, rows, tile)),
+        }
     }
     Ok(())
 }
 
-/// One tile of up to 16 rows, `[inputs][16 outputs]`.
-fn plain(layout: &Layout, rows: &[u8], tile: &mut [u8]) {
-    let size = layout.row_bytes / layout.inputs;
+/// Inputs that are transposed at a time: they stay in a first-level cache.
+const NEAR: usize = 64;
+
+/// One tile of up to 16 rows of elements of `N` bytes, `[inputs][16 outputs]`.
+fn plain<const N: usize>(layout: &Layout, rows: &[u8], tile: &mut [u8]) {
     tile.fill(0);
-    for (output, row) in rows.chunks_exact(layout.row_bytes).enumerate() {
-        for (line, element) in tile.chunks_exact_mut(TILE * size).zip(row.chunks_exact(size)) {
-            line[output * size..][..size].copy_from_slice(element);
+    let lines = tile.as_chunks_mut::<N>().0.as_chunks_mut::<TILE>().0;
+    for (lines, first) in lines.chunks_mut(NEAR).zip((0..).step_by(NEAR)) {
+        for (output, row) in rows.chunks_exact(layout.row_bytes).enumerate() {
+            // The last lines may be padding.
+            for (line, element) in lines.iter_mut().zip(row.as_chunks::<N>().0.iter().skip(first)) {
+                line[output] = *element;
+            }
         }
     }
 }

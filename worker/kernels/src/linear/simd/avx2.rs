@@ -1,11 +1,13 @@
 //! Two 256-bit registers a vector: outputs 0 to 7, outputs 8 to 15.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use super::Simd;
+use super::dots::Dot;
 
-/// AVX2, FMA and F16C.
-pub(crate) enum Avx2 {}
+/// AVX2, FMA and F16C, and multiply-adds of bytes by `D`.
+pub(crate) struct Ymm<D>(PhantomData<D>);
 
 /// The same of both registers, or at both places. Not `map`: a closure is compiled
 /// without the target features of its caller before it is inlined, and vectors then
@@ -22,12 +24,13 @@ macro_rules! both {
 // SAFETY (all functions): the trait's contract, which is that of each intrinsic:
 // the instruction exists, and the pointer may be read or written for a vector's
 // length. No load or store asks for alignment.
-impl Simd for Avx2 {
+impl<D: Dot> Simd for Ymm<D> {
     type Bytes = [__m256i; 2];
     type Ints = [__m256i; 2];
+    type Part = [__m256i; 2];
     type Floats = [__m256; 2];
-    /// Four registers of sums of integers, four of floats, eight for the rest.
-    const ROWS: usize = 2;
+    /// More than fit in 16 registers: that costs less than unpacking for fewer.
+    const ROWS: usize = 4;
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> [__m256i; 2] {
@@ -60,36 +63,38 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn splat_shifted(value: i32, shift: u32) -> [__m256i; 2] {
-        unsafe { [_mm256_sll_epi32(_mm256_set1_epi32(value), _mm_cvtsi32_si128(shift as i32)); 2] }
+    unsafe fn start(wide: bool, less: i32, zero: Option<u32>) -> [__m256i; 2] {
+        unsafe {
+            match zero {
+                Some(shift) if !(wide && D::LESS) => {
+                    [_mm256_sll_epi32(_mm256_set1_epi32(less), _mm_cvtsi32_si128(shift as i32)); 2]
+                }
+                _ => [_mm256_setzero_si256(); 2],
+            }
+        }
     }
-    /// Without VNNI. Narrow codes: bytes to 16 bits in pairs, then to 32. Wide
-    /// ones would saturate there: even and odd bytes are widened first.
+    #[inline(always)]
+    unsafe fn open(sum: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { both!(sum in sum => D::open(sum)) }
+    }
     #[inline(always)]
     unsafe fn dot(
         wide: bool,
-        sum: [__m256i; 2],
+        part: [__m256i; 2],
         codes: [__m256i; 2],
         activations: *const [i8; 4],
     ) -> [__m256i; 2] {
         unsafe {
-            let x = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
-            let pairs = [(sum[0], codes[0]), (sum[1], codes[1])];
-            if wide {
-                let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
-                let odd = _mm256_srai_epi16::<8>(x);
-                both!(pair in pairs => {
-                    let (sum, codes) = pair;
-                    let even = _mm256_madd_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(255)), even);
-                    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(codes), odd);
-                    _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
-                })
-            } else {
-                both!(pair in pairs => {
-                    let twos = _mm256_maddubs_epi16(pair.1, x);
-                    _mm256_add_epi32(pair.0, _mm256_madd_epi16(twos, _mm256_set1_epi16(1)))
-                })
-            }
+            let activations = _mm256_set1_epi32(activations.cast::<i32>().read_unaligned());
+            let of = [(part[0], codes[0]), (part[1], codes[1])];
+            both!(of in of => D::dot(wide, of.0, of.1, activations))
+        }
+    }
+    #[inline(always)]
+    unsafe fn close(wide: bool, sum: [__m256i; 2], part: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe {
+            let of = [(sum[0], part[0]), (sum[1], part[1])];
+            both!(of in of => D::close(wide, of.0, of.1))
         }
     }
 
@@ -147,6 +152,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn negate(a: [__m256; 2]) -> [__m256; 2] {
         unsafe { both!(a in a => _mm256_xor_ps(a, _mm256_set1_ps(-0.0))) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
     }
     #[inline(always)]
     unsafe fn multiply(a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {

@@ -13,6 +13,7 @@ pub(crate) enum Avx512 {}
 impl Simd for Avx512 {
     type Bytes = __m512i;
     type Ints = __m512i;
+    type Part = __m512i;
     type Floats = __m512;
     /// 12 sums of integers, 12 of floats, and 8 registers for the rest.
     const ROWS: usize = 12;
@@ -48,14 +49,28 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn splat_shifted(value: i32, shift: u32) -> __m512i {
-        unsafe { _mm512_sll_epi32(_mm512_set1_epi32(value), _mm_cvtsi32_si128(shift as i32)) }
+    unsafe fn start(_: bool, less: i32, zero: Option<u32>) -> __m512i {
+        unsafe {
+            match zero {
+                Some(shift) => _mm512_sll_epi32(_mm512_set1_epi32(less), _mm_cvtsi32_si128(shift as i32)),
+                None => _mm512_setzero_si512(),
+            }
+        }
     }
     #[inline(always)]
-    unsafe fn dot(_: bool, sum: __m512i, codes: __m512i, activations: *const [i8; 4]) -> __m512i {
+    unsafe fn open(sum: __m512i) -> __m512i {
+        sum
+    }
+    #[inline(always)]
+    unsafe fn dot(_: bool, part: __m512i, codes: __m512i, activations: *const [i8; 4]) -> __m512i {
         unsafe {
-            _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(activations.cast::<i32>().read_unaligned()))
+            let activations = _mm512_set1_epi32(activations.cast::<i32>().read_unaligned());
+            _mm512_dpbusd_epi32(part, codes, activations)
         }
+    }
+    #[inline(always)]
+    unsafe fn close(_: bool, _: __m512i, part: __m512i) -> __m512i {
+        part
     }
 
     #[inline(always)]
@@ -103,6 +118,10 @@ impl Simd for Avx512 {
             let sign = _mm512_set1_epi32(i32::MIN);
             _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), sign))
         }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn multiply(a: __m512, b: __m512) -> __m512 {

@@ -8,9 +8,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod dots;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use {avx2::Avx2, avx512::Avx512};
+pub(crate) use {avx2::Ymm, avx512::Avx512};
 
 /// Vectors of 16 outputs.
 ///
@@ -23,6 +25,8 @@ pub(crate) trait Simd {
     type Bytes: Copy;
     /// A 32-bit integer for each of 16 outputs.
     type Ints: Copy;
+    /// What [`Simd::dot`] adds up in.
+    type Part: Copy;
     /// A float for each of 16 outputs.
     type Floats: Copy;
     /// Rows of activations that fit in registers beside a tile's codes.
@@ -40,13 +44,24 @@ pub(crate) trait Simd {
     /// The entries of `table` that the bytes (below 16) of `a` name.
     unsafe fn look_up(table: &[u8; 16], a: Self::Bytes) -> Self::Bytes;
 
-    /// `value` times two to the `shift` for all outputs.
-    unsafe fn splat_shifted(value: i32, shift: u32) -> Self::Ints;
+    /// What the sum of a block's products starts with: `less` (minus the sum of its
+    /// activations) times the code that stands for zero, two to the `zero`; 0 if that
+    /// is 0, or if [`Simd::dot`] takes it off `wide` codes itself.
+    unsafe fn start(wide: bool, less: i32, zero: Option<u32>) -> Self::Ints;
+    /// Where the products of some quads are added up, that then go to `sum`.
+    unsafe fn open(sum: Self::Ints) -> Self::Part;
     /// Adds, for each output, its four unsigned codes times the four activations.
     ///
-    /// `wide` says that codes may be above 128: two products of a smaller one and
-    /// an activation fit in 16 bits.
-    unsafe fn dot(wide: bool, sum: Self::Ints, codes: Self::Bytes, activations: *const [i8; 4]) -> Self::Ints;
+    /// `wide` says that codes may be above 63; else the products of
+    /// [`Codes::RUN`](crate::pack::form::Codes::RUN) quads fit in 16 bits.
+    unsafe fn dot(
+        wide: bool,
+        part: Self::Part,
+        codes: Self::Bytes,
+        activations: *const [i8; 4],
+    ) -> Self::Part;
+    /// `sum`, which `part` was opened with, and what was added to `part`.
+    unsafe fn close(wide: bool, sum: Self::Ints, part: Self::Part) -> Self::Ints;
 
     /// The nearest floats; exact below 2²⁴, which every block's sum is.
     unsafe fn floats(a: Self::Ints) -> Self::Floats;
@@ -66,6 +81,8 @@ pub(crate) trait Simd {
     unsafe fn load_nibbles(from: *const u8, high: bool) -> Self::Floats;
     /// The opposite numbers.
     unsafe fn negate(a: Self::Floats) -> Self::Floats;
+    /// Sums.
+    unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// Products.
     unsafe fn multiply(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a * b + c` in one rounding.

@@ -23,7 +23,7 @@ macro_rules! refused {
         #[test]
         #[should_panic(expected = $message)]
         fn $name() {
-            $what;
+            let _ = $what;
         }
     )*};
 }

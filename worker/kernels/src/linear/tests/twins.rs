@@ -58,6 +58,19 @@ fn many_rows() {
     check(DType::Q4_1, 150, 20, 4096, Fill::Usual, 11);
 }
 
+/// The kernels of AVX-VNNI, on machines that have its instruction in another encoding.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn vnni_in_256_bits() {
+    crate::linear::kernel::EVEX.set(true);
+    for dtype in DType::READABLE {
+        for fill in [Fill::Usual, Fill::Ones, Fill::Extreme] {
+            check(*dtype, 11, 20, whole(*dtype, 96), fill, 9);
+        }
+    }
+    crate::linear::kernel::EVEX.set(false);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -17,8 +17,11 @@ pub(crate) trait Codes {
     const BYTES: usize;
     /// The code that stands for zero is two to this; none: 0 does.
     const ZERO: Option<u32>;
-    /// Codes may be above 128.
+    /// Codes may be above 63.
     const WIDE: bool;
+    /// Quads whose products with activations, added up in pairs, fit in 16 bits (if
+    /// codes are not wide): 2 × 127 × the largest code × this is below 2¹⁵.
+    const RUN: usize = 4;
 
     /// The code at byte `at` (4 × output + input in the quad) of quad `quad`.
     fn get(block: &[u8], quad: usize, at: usize) -> u8;
@@ -154,6 +157,7 @@ impl Codes for Sixes {
     const BYTES: usize = 6 * LINE;
     const ZERO: Option<u32> = Some(5);
     const WIDE: bool = false;
+    const RUN: usize = 2;
 
     fn get(block: &[u8], quad: usize, at: usize) -> u8 {
         get_nibble(block, quad, at) | get_bits(&block[4 * LINE..], 2, quad, at) << 4

@@ -1,80 +1,18 @@
 //! Rows of activations, as bytes with a scale a block of 32.
 
+mod block;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use crate::isa::Isa;
 use crate::pack::form::BLOCK;
 use crate::pool::{Chunks, Split};
 
+pub(crate) use block::Block;
+use block::{Make, Portable};
+
 /// Rows that lie interleaved, so that a kernel reaches four through one pointer.
 pub(crate) const PANEL: usize = 4;
-
-/// 32 activations of a row; one cache line.
-///
-/// With `s` = [`Block::scale`], activation `i` is `s * codes[i]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(C, align(64))]
-pub(crate) struct Block {
-    /// Between -127 and 127.
-    pub(crate) codes: [[i8; 4]; 8],
-    /// A 127th of the largest magnitude; NaN if one of the activations is not finite.
-    pub(crate) scale: f32,
-    /// `scale` times the sum of the codes.
-    pub(crate) sum: f32,
-    /// As `sum`, for the first and the last 16.
-    pub(crate) half_sums: [f32; 2],
-    /// Minus the sum of the codes: what corrects unsigned weights.
-    pub(crate) less: i32,
-    /// As `less`, for the first and the last 16.
-    pub(crate) half_less: [i32; 2],
-}
-
-impl Block {
-    const ZERO: Self =
-        Self { codes: [[0; 4]; 8], scale: 0.0, sum: 0.0, half_sums: [0.0; 2], less: 0, half_less: [0; 2] };
-
-    /// Codes for 32 numbers. Plain arithmetic that compilers turn into vectors, so
-    /// that there is one source for all instruction sets.
-    #[inline(always)]
-    fn of(x: &[f32; BLOCK]) -> Self {
-        // The bits of magnitudes order as the magnitudes do, and NaN comes last.
-        let mut most = 0;
-        for x in x {
-            most = most.max(x.to_bits() & 0x7fff_ffff);
-        }
-        let most = f32::from_bits(most);
-        let finite = most < f32::INFINITY;
-        // Below, 127 over it would not be finite.
-        let tiny = most < 1e-30;
-        let inverse = if finite && !tiny { 127.0 / most } else { 0.0 };
-        let scale = match (finite, tiny) {
-            (false, _) => f32::NAN,
-            (true, true) => 0.0,
-            (true, false) => most / 127.0,
-        };
-        let mut codes = [0i8; BLOCK];
-        let mut half_less = [0; 2];
-        for half in 0..2 {
-            let mut sum = 0;
-            for i in half * 16..half * 16 + 16 {
-                // NaN (infinity times zero) becomes 0.
-                let code = (x[i] * inverse).round_ties_even() as i32;
-                codes[i] = code as i8;
-                sum += code;
-            }
-            half_less[half] = -sum;
-        }
-        let less = half_less[0] + half_less[1];
-        let mut quads = [[0; 4]; 8];
-        quads.as_flattened_mut().copy_from_slice(&codes);
-        Self {
-            codes: quads,
-            scale,
-            sum: scale * (-less) as f32,
-            half_sums: half_less.map(|less| scale * (-less) as f32),
-            less,
-            half_less,
-        }
-    }
-}
 
 /// Quantized rows: the activations of linear layers whose weights are quantized.
 ///
@@ -225,40 +163,39 @@ pub fn quantize(isa: Isa, x: &[f32], inputs: usize, out: &mut Quantized) {
 /// # Panics
 /// `x` is not whole rows, or there are fewer panels.
 pub(crate) fn quantize_into(isa: Isa, x: &[f32], per_row: usize, blocks: &mut [Block]) {
-    match isa {
-        Isa::Portable => rows(x, per_row, blocks),
-        // SAFETY: a value of `Isa` is proof that this CPU has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { rows_avx2(x, per_row, blocks) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => unsafe { rows_avx512(x, per_row, blocks) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::Avx512Vnni => rows(x, per_row, blocks),
-    }
-}
-
-#[inline(always)]
-fn rows(x: &[f32], per_row: usize, blocks: &mut [Block]) {
-    for (row, x) in x.chunks_exact(per_row * BLOCK).enumerate() {
-        let blocks = &mut blocks[row / PANEL * per_row * PANEL..][..per_row * PANEL];
-        let blocks = blocks.iter_mut().skip(row % PANEL).step_by(PANEL);
-        for (x, block) in x.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-            *block = Block::of(x);
+    // SAFETY: a value of `Isa` is proof that this CPU has the instructions.
+    unsafe {
+        match isa {
+            Isa::Portable => rows::<Portable>(x, per_row, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows_avx2(x, per_row, blocks),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows::<Portable>(x, per_row, blocks),
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn rows_avx2(x: &[f32], per_row: usize, blocks: &mut [Block]) {
-    rows(x, per_row, blocks);
+/// # Safety
+/// That of [`Make::block`].
+#[inline(always)]
+unsafe fn rows<M: Make>(x: &[f32], per_row: usize, blocks: &mut [Block]) {
+    for (row, x) in x.chunks_exact(per_row * BLOCK).enumerate() {
+        let blocks = &mut blocks[row / PANEL * per_row * PANEL..][..per_row * PANEL];
+        let places = blocks.as_chunks_mut::<PANEL>().0;
+        for (x, places) in x.as_chunks::<BLOCK>().0.iter().zip(places) {
+            // SAFETY: the caller's contract.
+            places[row % PANEL] = unsafe { M::block(x) };
+        }
+    }
 }
 
+/// # Safety
+/// The CPU has the instructions.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows_avx512(x: &[f32], per_row: usize, blocks: &mut [Block]) {
-    rows(x, per_row, blocks);
+#[target_feature(enable = "avx2")]
+unsafe fn rows_avx2(x: &[f32], per_row: usize, blocks: &mut [Block]) {
+    // SAFETY: the caller's contract.
+    unsafe { rows::<x86::Avx2>(x, per_row, blocks) }
 }
 
 #[cfg(test)]
@@ -266,40 +203,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_by_hand() {
-        let mut x = [0.0; 32];
-        (x[0], x[1], x[16], x[31]) = (-12.7, 0.25, 0.35, 12.7);
-        let block = Block::of(&x);
-        assert_eq!(block.scale, 12.7 / 127.0);
-        let codes = block.codes.as_flattened();
-        // 2.5 rounds to the even 2, up to the rounding of 127 / 12.7.
-        assert_eq!((codes[0], codes[1], codes[31]), (-127, 2, 127));
-        assert!((3..=4).contains(&codes[16]));
-        assert_eq!(block.half_less, [125, -127 - i32::from(codes[16])]);
-        assert_eq!(block.less, block.half_less[0] + block.half_less[1]);
-        assert_eq!(block.half_sums[0], block.scale * -125.0);
-    }
-
-    #[test]
-    fn zeros_and_numbers_near_zero_are_zero() {
-        assert_eq!(Block::of(&[0.0; 32]), Block::ZERO);
-        assert_eq!(Block::of(&[-0.0; 32]), Block::ZERO);
-        assert_eq!(Block::of(&[1e-40; 32]), Block::ZERO);
-    }
-
-    #[test]
-    fn what_is_not_finite_shows() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut x = [1.0; 32];
-            x[7] = bad;
-            let block = Block::of(&x);
-            assert!(block.scale.is_nan() && block.sum.is_nan() && block.half_sums[1].is_nan());
-        }
-    }
-
-    #[test]
     fn all_sets_agree() {
-        let x: Vec<f32> = (0..5 * 96).map(|i| ((i * 7919 % 1000) as f32 - 500.0) * 1.37e-3).collect();
+        let mut x: Vec<f32> = (0..5 * 96).map(|i| ((i * 7919 % 1000) as f32 - 500.0) * 1.37e-3).collect();
+        // A block each: ties, zeros, numbers that are too small, too large, none.
+        x[..32].iter_mut().enumerate().for_each(|(i, x)| *x = i as f32 - 15.5);
+        x[0] = 127.0;
+        x[32..64].fill(-0.0);
+        x[64..96].fill(1e-38);
+        x[96..128].fill(f32::MAX);
+        x[130] = f32::NAN;
+        x[170] = f32::NEG_INFINITY;
         let mut twin = Quantized::default();
         quantize(Isa::Portable, &x, 96, &mut twin);
         for isa in Isa::available() {
@@ -307,7 +220,9 @@ mod tests {
             quantize(isa, &x, 96, &mut out);
             for row in 0..5 {
                 for b in 0..3 {
-                    assert_eq!(out.block(row, b), twin.block(row, b), "{isa:?}");
+                    // As text, so that what is not a number equals itself.
+                    let text = |q: &Quantized| format!("{:?}", q.block(row, b));
+                    assert_eq!(text(&out), text(&twin), "{isa:?}");
                 }
             }
         }
