@@ -100,7 +100,7 @@ unsafe fn unmap(start: *mut u8, bytes: usize) {
     }
 }
 
-fn dangling() -> NonNull<u8> {
+const fn dangling() -> NonNull<u8> {
     NonNull::<Line>::dangling().cast()
 }
 
@@ -160,6 +160,9 @@ impl Places {
 pub struct Floats(Arena);
 
 impl Floats {
+    /// No numbers.
+    pub const EMPTY: Self = Self(Arena { start: dangling(), len: 0 });
+
     /// `len` zeros.
     ///
     /// # Errors

@@ -80,7 +80,12 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn looks() -> impl Strategy<Value = Look> {
     let cap = prop_oneof![Just(None), Just(Some(3.0))];
     let window = prop_oneof![Just(None), (1usize..300).prop_map(Some)];
-    (1usize..6, cap, window).prop_map(|(group, soft_cap, window)| Look { group, scale: 0.2, soft_cap, window })
+    (1usize..6, cap, window).prop_map(|(group, soft_cap, window)| Look {
+        group,
+        scale: 0.2,
+        soft_cap,
+        window,
+    })
 }
 
 fn dims() -> impl Strategy<Value = (usize, usize)> {

@@ -33,8 +33,7 @@ impl PageForm {
                     }
                 }
                 Kind::F16 => {
-                    for (chunk, lines) in
-                        key.chunks(LANES).zip(key_part.chunks_mut(LANES * 2 * PAGE_TOKENS))
+                    for (chunk, lines) in key.chunks(LANES).zip(key_part.chunks_mut(LANES * 2 * PAGE_TOKENS))
                     {
                         let halves = halves(isa, chunk);
                         for (line, half) in lines.chunks_exact_mut(2 * PAGE_TOKENS).zip(halves) {
@@ -67,7 +66,8 @@ impl PageForm {
                         for (to, code) in row.iter_mut().zip(quantized) {
                             *to = code as u8;
                         }
-                        scales[2 * (slot * (stride / BLOCK) + b)..][..2].copy_from_slice(&scale.to_ne_bytes());
+                        scales[2 * (slot * (stride / BLOCK) + b)..][..2]
+                            .copy_from_slice(&scale.to_ne_bytes());
                     }
                 }
             }

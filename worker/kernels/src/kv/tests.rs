@@ -8,7 +8,13 @@ kernel! {
     fn widen(form: &PageForm, page: &[u8], head: usize, keys: &mut [f32], values: &mut [f32]) as widen_body {}
 }
 
-unsafe fn widen_body<L: Lanes>(form: &PageForm, page: &[u8], head: usize, keys: &mut [f32], values: &mut [f32]) {
+unsafe fn widen_body<L: Lanes>(
+    form: &PageForm,
+    page: &[u8],
+    head: usize,
+    keys: &mut [f32],
+    values: &mut [f32],
+) {
     let (k, v) = form.head(page, head);
     // SAFETY: the caller's contract.
     unsafe {

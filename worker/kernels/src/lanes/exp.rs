@@ -13,8 +13,7 @@ const ROUND: f32 = 12_582_912.0;
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// (eʳ − 1 − r) / r² on |r| ≤ ln 2 / 2, highest power first: the polynomial of the
 /// Cephes library.
-const POLYNOMIAL: [f32; 6] =
-    [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
 
 /// eˣ within 1.5 units in the last place for x ≥ −86.6; 0 for less; about 2.3e38 for
 /// x > 88.3. Not a number of what is none.
@@ -71,8 +70,8 @@ mod tests {
     use crate::lanes::{LANES, kernel};
 
     kernel! {
-        fn all(x: &mut [f32; LANES], which: usize) as body {}
-}
+            fn all(x: &mut [f32; LANES], which: usize) as body {}
+    }
 
     unsafe fn body<L: Lanes>(x: &mut [f32; LANES], which: usize) {
         // SAFETY: the caller's contract.

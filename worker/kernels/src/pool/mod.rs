@@ -232,12 +232,8 @@ impl Shared {
             if left == 0 {
                 return false;
             }
-            let claim = self.unclaimed.0.compare_exchange_weak(
-                left,
-                left - 1,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
+            let claim =
+                self.unclaimed.0.compare_exchange_weak(left, left - 1, Ordering::Acquire, Ordering::Relaxed);
             match claim {
                 Ok(_) => break,
                 Err(now) => left = now,

@@ -1,0 +1,176 @@
+//! What the graph's nodes become.
+
+use std::ops::Range;
+
+use hearth_kernels::attend::Look;
+use hearth_kernels::linear::Cuts;
+use hearth_program::arch::{Activation, Norm, Register, RopeId, WeightId};
+
+/// An operation, and the nodes that it replaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// What is done.
+    pub(crate) op: Op,
+    /// Indices into [`hearth_program::arch::Graph::nodes`], in their order.
+    pub(crate) replaces: Range<usize>,
+}
+
+/// A fused operation.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// `Embed`.
+    Embed {
+        /// `[vocabulary, width]`.
+        table: WeightId,
+        /// Takes the rows.
+        out: Register,
+    },
+    /// `Norm`, alone.
+    Norm {
+        /// What is normalised.
+        input: Register,
+        /// By what.
+        norm: Norm,
+        /// Takes the result.
+        out: Register,
+    },
+    /// `Norm?, Linear+, (Add | Gate)?`.
+    Linears(Linears),
+    /// `(Norm | Rope)*, Append`: what is done to a token's queries, keys and values on
+    /// the way to its page.
+    Place(Place),
+    /// `Attend`.
+    Attend(Attend),
+    /// `Gate`, alone.
+    Gate {
+        /// Of the gate.
+        activation: Activation,
+        /// The gate.
+        gate: Register,
+        /// What is let through.
+        out: Register,
+    },
+    /// `Add`, alone.
+    Add {
+        /// What is added.
+        input: Register,
+        /// What it is added to.
+        out: Register,
+    },
+    /// `Scale` or `SoftCap`.
+    Map {
+        /// The register.
+        at: Register,
+        /// What is done with each element.
+        map: Map,
+    },
+    /// `KeepAnswered`.
+    KeepAnswered {
+        /// The register.
+        at: Register,
+    },
+}
+
+/// A function of one element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Map {
+    /// Times the factor.
+    Scale(f32),
+    /// `cap · tanh(x / cap)`.
+    SoftCap(f32),
+}
+
+/// Products of one register with up to three matrices, as one phase.
+#[derive(Clone, Debug)]
+pub(crate) struct Linears {
+    /// What the input is made by, if it is made here.
+    pub(crate) norm: Option<(Register, Norm)>,
+    /// `[rows, inputs]`.
+    pub(crate) input: Register,
+    /// Whether a matrix takes it quantized, and whether one takes it as it is.
+    pub(crate) quantized: bool,
+    /// The matrices.
+    pub(crate) parts: Vec<Part>,
+    /// Their tiles, in runs; of the gate alone, if there is one.
+    pub(crate) cuts: Cuts,
+    /// What becomes of the products.
+    pub(crate) effect: Effect,
+}
+
+/// A matrix and where its product goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Part {
+    /// `[outputs, inputs]`.
+    pub(crate) weight: WeightId,
+    /// `[outputs]`.
+    pub(crate) bias: Option<WeightId>,
+    /// `[rows, outputs]`.
+    pub(crate) out: Register,
+}
+
+/// What becomes of products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// They are kept.
+    Keep,
+    /// The only one is added to a register, and not kept.
+    AddTo(Register),
+    /// The first is the gate of the second, and not kept.
+    Gate(Activation),
+}
+
+/// What is done to a token's vectors before they are kept and looked with.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// In order, in place.
+    pub(crate) turns: Vec<Turn>,
+    /// `[rows, kv_heads · key_dim]`.
+    pub(crate) keys: Register,
+    /// `[rows, kv_heads · value_dim]`.
+    pub(crate) values: Register,
+    /// Where they are kept: an index into the layers that keep any.
+    pub(crate) layer: usize,
+}
+
+/// Something that is done to rows in place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Turn {
+    /// `Norm`.
+    Norm {
+        /// The register.
+        at: Register,
+        /// By what.
+        norm: Norm,
+    },
+    /// `Rope`.
+    Rope {
+        /// The register.
+        at: Register,
+        /// Elements of a head.
+        head_dim: usize,
+        /// How fast they turn.
+        rope: RopeId,
+    },
+}
+
+impl Turn {
+    /// What it is done to.
+    pub(crate) fn at(&self) -> Register {
+        match self {
+            Self::Norm { at, .. } | Self::Rope { at, .. } => *at,
+        }
+    }
+}
+
+/// Attention of all rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attend {
+    /// `[rows, heads · key_dim]`.
+    pub(crate) query: Register,
+    /// `[rows, heads · value_dim]`.
+    pub(crate) out: Register,
+    /// How heads look.
+    pub(crate) look: Look,
+    /// Whose pages: an index into the layers that keep any.
+    pub(crate) layer: usize,
+}
