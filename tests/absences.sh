@@ -18,6 +18,8 @@ absent() {
 
 absent hearth-model burn tokio kube tonic
 absent hearth-program burn tokio kube tonic rayon
+absent hearth-kernels burn tokio kube tonic rayon hearth-program
+absent hearth-cpu burn tokio kube tonic rayon
 absent hearth-plan burn tokio kube tonic
 absent hearth-sample burn tokio kube tonic
 absent hearth-reference tokio kube tonic
