@@ -13,8 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Progress::Need(more)) => panic!("wants {more} of {} bytes", bytes.len()),
         Ok(Progress::Done(header)) => {
             assert!(header.min_file_bytes <= bytes.len() as u64);
-            let _ = Model::from_safetensors(&header, CONFIG);
-            let _ = Model::from_safetensors(&header, bytes);
+            let _ = Model::from_safetensors(&header, CONFIG, None);
+            let _ = Model::from_safetensors(&header, bytes, Some(bytes));
         }
         Err(_) => {}
     }

@@ -1,9 +1,13 @@
 //! Building a program from a file.
 
-use std::path::{Path, PathBuf};
+mod read;
 
-use hearth_model::{Footprint, Model, ReadError, gguf};
+use std::path::PathBuf;
+
+use hearth_model::Footprint;
 use thiserror::Error;
+
+pub use read::read;
 
 /// What was made of a model.
 #[derive(Debug)]
@@ -71,24 +75,4 @@ pub enum BuildError {
         /// What is known of it.
         message: String,
     },
-}
-
-/// Describes a file, of which all bytes have to be there.
-///
-/// # Errors
-/// [`BuildError::File`] or [`BuildError::Model`].
-pub fn read(path: &Path) -> Result<Model, BuildError> {
-    let refuse = |message: String| BuildError::Model { path: path.to_owned(), message };
-    let unreadable = |source| BuildError::File { path: path.to_owned(), source };
-    let header = gguf::read_file(path).map_err(|error| match error {
-        ReadError::Io { source, .. } => unreadable(source),
-        ReadError::Header { source, .. } => refuse(source.to_string()),
-    })?;
-    let model = Model::from_gguf(&header).map_err(|error| refuse(error.to_string()))?;
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes < model.min_file_bytes {
-        let needed = model.min_file_bytes;
-        return Err(refuse(format!("it has {bytes} bytes and its tensors end at {needed}: it is cut short")));
-    }
-    Ok(model)
 }

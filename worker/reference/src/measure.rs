@@ -5,7 +5,7 @@ use hearth_model::{Footprint, Shape};
 
 use crate::Compute;
 use hearth_program::PREFILL_CHUNK;
-use hearth_program::arch::{Graph, Register};
+use hearth_program::arch::{Graph, Node, Register, Weight, WeightShape};
 
 use crate::ReferenceProgram;
 
@@ -35,7 +35,8 @@ pub(crate) fn footprint(program: &ReferenceProgram, shape: &Shape, vocabulary: u
 /// the widened keys and values.
 fn scratch(graph: &Graph, shape: &Shape) -> u64 {
     let context = shape.context_tokens as usize;
-    let rows = context.min(PREFILL_CHUNK);
+    // What sees ahead reads a text as a whole.
+    let rows = if graph.sees_ahead() { context } else { context.min(PREFILL_CHUNK) };
     let registers = Register::ALL.iter().zip(graph.widths).map(|(register, width)| match register {
         // Only last rows reach the head, and each sequence may have one.
         Register::Logits => width * shape.sequences as usize,
@@ -46,5 +47,20 @@ fn scratch(graph: &Graph, shape: &Shape) -> u64 {
     let widened = side_by_side * context * attention.kv_heads * (attention.key_dim + attention.value_dim);
     // A product and its softmax.
     let scores = 2 * attention.heads * rows * context;
-    ((registers.sum::<usize>() + widened + scores) * size_of::<f32>()) as u64
+    let registers = registers.sum::<usize>() + rows * experts(graph);
+    ((registers + widened + scores) * size_of::<f32>()) as u64
+}
+
+/// Elements that a token's experts compute between them, gate and up, in the widest
+/// layer.
+fn experts(graph: &Graph) -> usize {
+    let width = |weight: &Weight| match weight.shape {
+        WeightShape::Experts { outputs, .. } => outputs,
+        WeightShape::Vector { .. } | WeightShape::Matrix { .. } => 0,
+    };
+    let of = |node: &Node| match node {
+        Node::Experts { experts, .. } => 2 * experts.used * width(&graph.weights[experts.gate.0]),
+        _ => 0,
+    };
+    graph.nodes().map(of).max().unwrap_or(0)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::family::{Family, TurnRule, WindowRule};
 use super::gguf::unknown_scaling;
 use super::numbers::{Experts, Numbers, check_layers};
-use super::{Activation, ArchError, Factors, LayerDesign, Rope, RopeScaling, Routing};
+use super::{Activation, ArchError, Factors, LayerDesign, Pooling, Rope, RopeScaling, Routing};
 use crate::Format;
 
 /// An object of the description. A value of `null` counts as none.
@@ -284,6 +284,27 @@ fn scaling(c: Object<'_>, s: Object<'_>, context_length: u32) -> Result<(RopeSca
         Some(other) => return Err(unknown_scaling(other)),
     };
     Ok((scaling, 1.0))
+}
+
+/// How a text's vectors become one, from a `1_Pooling/config.json`.
+pub(super) fn pooling(config: &Value) -> Result<Pooling, ArchError> {
+    let c = Object { value: config, path: "pooling." };
+    let modes = [
+        (Pooling::Mean, "pooling_mode_mean_tokens", "mean"),
+        (Pooling::First, "pooling_mode_cls_token", "cls"),
+        (Pooling::Last, "pooling_mode_lasttoken", "lasttoken"),
+    ];
+    let named = c.str("pooling_mode")?;
+    for (pooling, flag, name) in modes {
+        if c.bool(flag)? == Some(true) || named == Some(name) {
+            return Ok(pooling);
+        }
+    }
+    Err(ArchError::Unsupported {
+        feature: "this way of pooling",
+        found: crate::header::excerpt(&config.to_string()),
+        remedy: "supported are mean, cls and lasttoken, each alone",
+    })
 }
 
 /// How much larger turned elements become, so that attention stays as sharp over a

@@ -37,6 +37,7 @@ pub struct Dims {
     pub sees_ahead: bool,
     /// Bytes of all weights widened to `f32`, a tied head once.
     pub weights_f32_bytes: u64,
-    /// Bytes of all weights as they lie in the file.
+    /// Bytes of all weights in the form in which a CPU computes with them: matrices
+    /// [packed](crate::packing), vectors in `f32`.
     pub weights_packed_bytes: u64,
 }

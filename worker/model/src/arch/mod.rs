@@ -22,17 +22,13 @@ mod weights;
 
 use std::sync::Arc;
 
-pub use design::{
-    Activation, Design, HeadNorms, LayerDesign, NormKind, Pooling, Purpose, Routing,
-};
+pub use design::{Activation, Design, HeadNorms, LayerDesign, NormKind, Pooling, Purpose, Routing};
 pub use dims::Dims;
 pub use error::ArchError;
 pub use family::Architecture;
 pub use rope::{Factors, Rope, RopePairs, RopeScaling};
 pub use tokenizer::{TokenType, TokenizerKind, TokenizerSpec};
-pub use weights::{
-    AttentionWeights, BlockNorms, FfnWeights, LayerWeights, Linear, NormWeights, Weights,
-};
+pub use weights::{AttentionWeights, BlockNorms, FfnWeights, LayerWeights, Linear, NormWeights, Weights};
 
 use crate::{Format, Header, quantization};
 use family::Family;
@@ -85,17 +81,31 @@ impl Model {
         Ok(Self { name, tokenizer, chat_template, ..assemble(header, architecture, numbers)? })
     }
 
-    /// Understands a safetensors header with the `config.json` beside it.
+    /// Understands a safetensors header with the `config.json` beside it, and with
+    /// `1_Pooling/config.json`, if there is one.
     ///
     /// # Errors
     /// As [`Model::from_gguf`], or the config is not what its architecture needs.
-    pub fn from_safetensors(header: &Header, config_json: &[u8]) -> Result<Self, ArchError> {
+    pub fn from_safetensors(
+        header: &Header,
+        config_json: &[u8],
+        pooling_json: Option<&[u8]>,
+    ) -> Result<Self, ArchError> {
         let config = parse_config(config_json)?;
         let name = config.get("model_type").and_then(serde_json::Value::as_str);
         let name = name.ok_or_else(|| ArchError::Config("`model_type` is missing".to_owned()))?;
         let architecture = Architecture::from_model_type(name)?;
-        let numbers = config::numbers(&config, architecture.family())?;
+        let mut numbers = config::numbers(&config, architecture.family())?;
+        if let Some(json) = pooling_json {
+            numbers.pooling = Some(config::pooling(&parse_config(json)?)?);
+        }
         assemble(header, architecture, numbers)
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.design.purpose
     }
 
     /// The vocabulary's end-of-generation tokens; empty without a vocabulary.

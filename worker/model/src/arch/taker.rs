@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::names::Names;
 use super::{ArchError, Linear, NormWeights};
-use crate::{DType, Header, Tensor};
+use crate::{DType, Header, Tensor, packing};
 
 /// Hands out the tensors of a header, each once, and sums them.
 pub(super) struct Taker<'a> {
@@ -15,7 +15,7 @@ pub(super) struct Taker<'a> {
     names: &'static Names,
     /// Elements handed out.
     parameters: u64,
-    /// Bytes handed out.
+    /// Bytes that they take in memory.
     bytes: u64,
 }
 
@@ -54,10 +54,9 @@ impl<'a> Taker<'a> {
         if !tensor.dtype.is_readable() {
             return Err(ArchError::UnreadableType { name: name.to_owned(), dtype: tensor.dtype });
         }
-        // Too many parameters are refused at the end. Bytes cannot be too many:
-        // tensors do not overlap within a file of less than 2^63.
+        // Too many parameters are refused at the end.
         self.parameters = self.parameters.saturating_add(tensor.elements());
-        self.bytes += tensor.bytes;
+        self.bytes = self.bytes.saturating_add(packed_bytes(tensor));
         Ok(Some(tensor.clone()))
     }
 
@@ -122,6 +121,20 @@ impl<'a> Taker<'a> {
         })?;
         Ok(Sums { parameters, f32_bytes, packed_bytes: bytes })
     }
+}
+
+/// Bytes of a tensor in memory: vectors in `f32`, matrices packed, each of several by
+/// itself. A shape that has no packed form is counted as it lies in the file; whoever
+/// computes with it refuses it.
+fn packed_bytes(tensor: &Tensor) -> u64 {
+    let bytes = match tensor.shape.as_slice() {
+        [outputs, inputs] => packing::packed_bytes(tensor.dtype, *outputs, *inputs),
+        [count, outputs, inputs] => {
+            packing::packed_bytes(tensor.dtype, *outputs, *inputs).and_then(|bytes| bytes.checked_mul(*count))
+        }
+        _ => tensor.elements().checked_mul(4),
+    };
+    bytes.unwrap_or(tensor.bytes)
 }
 
 type Taken = Result<Option<Tensor>, ArchError>;

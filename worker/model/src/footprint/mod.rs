@@ -4,12 +4,15 @@
 //! and a test compares the two. Everything is bytes in `u64`, with checked
 //! arithmetic: numbers come from files.
 
+mod packed;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Dims;
+
+pub use packed::{PACKED_ROWS, PackedActivations, SPLIT_TOKENS};
 
 /// Tokens that prefill takes through the layers at a time.
 pub const PREFILL_CHUNK: u32 = 128;
@@ -55,7 +58,8 @@ pub enum WeightStorage {
     /// Every tensor dequantized to 32-bit floats; a head tied to the token
     /// embedding is kept once. The reference engine.
     F32,
-    /// As in the file.
+    /// Every matrix in the form of [`packing`](crate::packing), vectors in 32-bit floats.
+    /// The CPU engine.
     Packed,
 }
 
@@ -290,7 +294,10 @@ pub fn footprint(
         WeightStorage::Packed => dims.weights_packed_bytes,
     };
     let kv = product("KV cache", &[kv_bytes_per_sequence(dims, shape)?, shape.sequences.into()])?;
-    let activations = Activations::of(dims, shape)?.total()?;
+    let activations = match storage {
+        WeightStorage::F32 => Activations::of(dims, shape)?.total()?,
+        WeightStorage::Packed => PackedActivations::of(dims, shape)?.total()?,
+    };
     let vocabulary = product("overhead", &[overhead.per_vocabulary_token, dims.vocab.into()])?;
     let overhead = sum("overhead", &[overhead.fixed, vocabulary])?;
     sum("parts", &[weights, kv, activations, overhead])?;
