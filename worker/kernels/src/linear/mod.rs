@@ -26,7 +26,12 @@
 //! a conversion, a multiplication and one or two fused multiply-adds of floats, of
 //! which all but the conversion compete for the same two pipes. That bounds the share
 //! of the eight at 80 % (73 % with an addend; two thirds and 57 % for types with two
-//! scales a block). Unpacking is shared by up to [`simd::Simd::ROWS`] rows.
+//! scales a block); kernels for AVX-512 come within a tenth of it. Unpacking is shared
+//! by up to twelve rows, whose sums stay in registers. The example `linear` of this
+//! crate measures both, next to what the machine can do.
+//!
+//! Where there is no set that kernels are written for, and on ARM, the portable code
+//! runs: right, and far from fast.
 
 mod activations;
 mod columns;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::Meet;
 use crate::linear::activations::{Block, PANEL, Quantized};
 use crate::linear::simd::Simd;
-use crate::pack::form::{Codes, Form, Scales};
+use crate::pack::form::{Codes, Form, LINE, Scales};
 
 /// Quantized activations for weights of form `F`.
 pub(super) struct Coded<F> {
@@ -45,6 +45,11 @@ impl<F: Form> Meet for Coded<F> {
                 let n = left.min(F::Scales::GROUP);
                 let mut codes = head.add(F::head_bytes(n));
                 for b in 0..n {
+                    if R <= PANEL && F::Codes::AHEAD > 0 {
+                        for line in 0..F::Codes::BYTES / LINE {
+                            S::prefetch(codes.wrapping_add(F::Codes::AHEAD + line * LINE));
+                        }
+                    }
                     block::<S, F, R>(head, b, codes, x, &panels, &mut acc);
                     codes = codes.add(F::Codes::BYTES);
                     x = x.add(PANEL);

@@ -33,6 +33,10 @@ impl<D: Dot> Simd for Ymm<D> {
     const ROWS: usize = 4;
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load(from: *const u8) -> [__m256i; 2] {
         unsafe { both!(at in [0, 32] => _mm256_loadu_si256(from.add(at).cast())) }
     }

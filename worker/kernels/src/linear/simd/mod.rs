@@ -32,6 +32,8 @@ pub(crate) trait Simd {
     /// Rows of activations that fit in registers beside a tile's codes.
     const ROWS: usize;
 
+    /// Asks for the cache line at `from`, which need not be readable, in the second level.
+    unsafe fn prefetch(from: *const u8);
     /// 64 bytes.
     unsafe fn load(from: *const u8) -> Self::Bytes;
     /// Bits that `mask` has too, in every byte.
