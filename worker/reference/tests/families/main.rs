@@ -2,8 +2,8 @@
 //! `tests/golden/families`, from safetensors and from GGUF, in each plain type.
 
 use hearth_model::testing::{FamilyGolden, FamilyPrompt, family_goldens};
-use hearth_model::{DType, KvType, Progress, Shape, Value, gguf};
-use hearth_program::{Answers, BuildError, PREFILL_CHUNK, PageId, Program, Row, Stage};
+use hearth_model::{DType, KvType, Shape};
+use hearth_program::{Answers, PREFILL_CHUNK, PageId, Program, Row, Stage};
 use hearth_reference::{Compute, KvStorage, ReferenceProgram};
 
 /// The largest difference from the family's own answers, relative to the largest of
@@ -69,12 +69,9 @@ impl File {
     }
 
     fn open(&self, context_tokens: u32) -> ReferenceProgram {
-        self.try_open(context_tokens).unwrap()
-    }
-
-    fn try_open(&self, context_tokens: u32) -> Result<ReferenceProgram, BuildError> {
         let shape = Shape { context_tokens, sequences: 1, kv_type: KvType::F16 };
         ReferenceProgram::open(&self.folder.path().join("model"), &shape, KvStorage::Exact, Compute::Cpu)
+            .unwrap()
     }
 }
 
@@ -100,41 +97,4 @@ fn families_answer_as_their_own_implementations_do() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Keys of which nothing follows that a program computes.
-const SAYS_NOTHING: &[&str] = &["general.file_type", "context_length", "token_type_count"];
-
-fn changed(value: &Value) -> Option<Value> {
-    match value {
-        Value::U32(n) => Some(Value::U32(7 * n + 3)),
-        Value::F32(x) => Some(Value::F32(1.5 * x + 0.05)),
-        Value::Bool(b) => Some(Value::Bool(!b)),
-        _ => None,
-    }
-}
-
-/// The test above would see if a number were read wrongly, or not at all.
-#[test]
-fn every_number_of_a_file_matters() {
-    let mut seen = 0;
-    for golden in family_goldens() {
-        let bytes = golden.gguf(DType::F32).build();
-        let Ok(Progress::Done(header)) = gguf::parse(&bytes, Some(bytes.len() as u64)) else {
-            panic!("{}: no header", golden.name)
-        };
-        let keys =
-            header.metadata.iter().filter(|(key, _)| !SAYS_NOTHING.iter().any(|end| key.ends_with(end)));
-        for (key, value) in keys.filter_map(|(key, value)| Some((key, changed(value)?))) {
-            let other = File::new(&golden, golden.gguf(DType::F32).replace(key, value).build());
-            let prompt = &golden.prompts[1];
-            let noticed = match other.try_open(prompt.context) {
-                Err(_) => true,
-                Ok(mut program) => error(&answers(&mut program, prompt), &prompt.answers) > 10.0 * TOLERANCE,
-            };
-            assert!(noticed, "{}: {key} may be anything", golden.name);
-            seen += 1;
-        }
-    }
-    assert!(seen > 150, "{seen}");
 }

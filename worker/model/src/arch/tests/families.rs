@@ -212,7 +212,7 @@ fn what_a_config_may_not_say() {
         ("qwen2", json!({"tie_word_embeddings": false}), "`lm_head.weight` is missing"),
         ("bert", json!({"max_position_embeddings": 161}), "the metadata says [161, 48]"),
         ("llama2", json!({"model_type": "qwen2"}), "`model.layers.0.self_attn.q_proj.bias` is missing"),
-        ("qwen3", json!({"model_type": "llama"}), "q_norm.weight` has no place in architecture `llama`"),
+        ("qwen3", json!({"model_type": "llama"}), "k_norm.weight` has no place in architecture `llama`"),
         ("llama2", json!({"model_type": "qwen3"}), "`model.layers.0.self_attn.q_norm.weight` is missing"),
     ];
     for (name, changes, expected) in cases {
