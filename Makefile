@@ -6,7 +6,7 @@ export HEARTH_CACHE CARGO_TARGET_DIR
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster cluster-down env demo test e2e soak lint fmt generate
+.PHONY: help setup build images cluster cluster-down env demo test e2e soak bench-engine bench-quality lint fmt generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,14 @@ test: ## Everything that must hold at each change
 e2e: ## The end-to-end suite alone; FILTER=name picks cases, KEEP=1 keeps the cluster
 	@tests/e2e.sh "$(FILTER)"
 
-soak: ## Long runs: fuzzing, large property runs, repeated faults
+soak: ## Long runs: properties, fuzzing, repeated faults, many machines
 	@tests/soak.sh
+
+bench-engine: ## Our engine beside llama.cpp, speed and memory; ARGS="--figure prefill-512" picks
+	@tests/bench/engine.sh $(ARGS)
+
+bench-quality: ## Our logits and llama.cpp's against f32, for every type of weights; TYPES="Q4_K Q6_K" picks
+	@tests/bench/quality.sh $(TYPES)
 
 cluster: ## Start the local Kubernetes, or use the one that is up
 	@deploy/dev-cluster/up.sh

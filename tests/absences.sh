@@ -23,7 +23,7 @@ absent hearth-cpu burn tokio kube tonic rayon
 absent hearth-plan burn tokio kube tonic
 absent hearth-sample burn tokio kube tonic
 absent hearth-reference tokio kube tonic
-absent hearth-text burn tokio kube tonic rayon hearth-program
+absent hearth-text burn tokio kube tonic hearth-program
 absent hearth-engine tokio kube tonic
 absent hearth-worker kube k8s-openapi
 absent hearth-api kube-client kube-runtime tokio

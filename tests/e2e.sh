@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# e2e.sh [FILTER]: the end-to-end suite on the local cluster, which it brings up
-# and, unless KEEP=1, takes down again.
+# e2e.sh [FILTER [OPTION...]]: the end-to-end suite on the local cluster, which it
+# brings up and, unless KEEP=1, takes down again. Options go to the suite's binary.
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd "$ROOT"
-filter=${1:-}
 dev=$ROOT/deploy/dev-cluster
 
 trap '[ "${KEEP:-}" = 1 ] || "$dev/down.sh"' EXIT
@@ -15,6 +14,9 @@ source "$dev/env.sh"
 export HEARTH_E2E_CHART=$ROOT/charts/hearth
 export HEARTH_E2E_VALUES=$RUN/values.yaml
 export HEARTH_E2E_DEV_CLUSTER=$dev
+export HEARTH_E2E_MODELS=$HEARTH_CACHE/models
+export HEARTH_E2E_MODELS_AT=https://$MODELS_IP
+export HEARTH_E2E_MODELS_CA=$RUN/pki/models-ca.crt
 export HEARTH_E2E_MODEL_URI=https://$MODELS_HOST/SmolLM2-135M-Instruct.Q4_1.gguf
 HEARTH_E2E_SET=$("$ROOT/deploy/images/tags.sh")
 export HEARTH_E2E_SET
@@ -24,9 +26,10 @@ step "helm lint" helm lint "$HEARTH_E2E_CHART" --values "$HEARTH_E2E_VALUES" --s
 rendered() {
   # The test hook names a ServiceAccount that a dry run does not make.
   helm template hearth "$HEARTH_E2E_CHART" --skip-tests --namespace hearth-system --values "$HEARTH_E2E_VALUES" --set "$HEARTH_E2E_SET" \
-    --set networkPolicy.enabled=true > "$RUN/rendered.yaml"
+    --set networkPolicy.enabled=true --set serviceMonitor.enabled=true > "$RUN/rendered.yaml"
   kubectl create namespace hearth-system --dry-run=client -o yaml | kubectl apply -f -
   kubectl apply --dry-run=server --validate=strict -f "$RUN/rendered.yaml"
 }
+step "Definitions of the Prometheus operator's monitors" "$dev/monitoring/crds.sh"
 step "Rendered manifests against the API server's schemas" rendered
-show "End-to-end suite" "$CARGO_TARGET_DIR/debug/hearth-tests" "$filter"
+show "End-to-end suite" "$CARGO_TARGET_DIR/debug/hearth-tests" "$@"

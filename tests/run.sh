@@ -7,6 +7,7 @@ start=$(now_ms)
 
 "$ROOT/deploy/dev-cluster/setup.sh"
 "$ROOT/deploy/dev-cluster/models.sh"
+"$ROOT/deploy/dev-cluster/tokenizers.sh"
 export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 # Both folders before the first build: it may make every source file new.
 "$ROOT/deploy/cargo-target.sh"

@@ -59,6 +59,6 @@ cert scheduler ca /CN=system:kube-scheduler
 cert proxy ca /CN=system:kube-proxy
 cert kubelet ca "/O=system:nodes/CN=system:node:$NODE" "DNS:$NODE,IP:$NODE_IP"
 cert local-provisioner ca /CN=dev-cluster:local-provisioner
-cert models models-ca "/CN=$MODELS_HOST" "DNS:$MODELS_HOST,DNS:$MODELS_HOST.cluster.local,DNS:localhost"
+cert models models-ca "/CN=$MODELS_HOST" "DNS:$MODELS_HOST,DNS:$MODELS_HOST.cluster.local,DNS:localhost,IP:$MODELS_IP"
 for name in admin controller-manager scheduler proxy kubelet local-provisioner; do kubeconfig $name; done
 rm -f -- *.ext *.srl

@@ -27,6 +27,8 @@ SERVICE_CIDR=10.96.0.0/16
 DNS_IP=10.96.0.10
 MODELS_NAMESPACE=hearth-demo
 MODELS_HOST=models.$MODELS_NAMESPACE.svc
+# For those who do not ask the cluster's DNS.
+MODELS_IP=10.96.0.20
 
 # What is built lies under a hash of what it is built from.
 hashes() {

@@ -70,7 +70,7 @@ configure() {
 fill() {
   sed -e "s|@RUN@|$RUN|g; s|@SHORT@|$SHORT|g; s|@GPU_BIN@|$GPU_BIN|g; s|@NODE@|$NODE|g; s|@NODE_IP@|$NODE_IP|g" \
     -e "s|@POD_CIDR@|$POD_CIDR|g; s|@DNS_IP@|$DNS_IP|g; s|@SNAPSHOTTER@|$1|g" \
-    -e "s|@MODELS_DIR@|$HEARTH_CACHE/models|g; s|@MODELS_NAMESPACE@|$MODELS_NAMESPACE|g; s|@MODELS_HOST@|$MODELS_HOST|g"
+    -e "s|@MODELS_DIR@|$HEARTH_CACHE/models|g; s|@MODELS_NAMESPACE@|$MODELS_NAMESPACE|g; s|@MODELS_HOST@|$MODELS_HOST|g; s|@MODELS_IP@|$MODELS_IP|g"
 }
 
 start_node() {

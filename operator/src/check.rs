@@ -98,6 +98,7 @@ async fn generate(client: &mut InferenceServiceClient<Channel>, model: &str) -> 
         input: Some(Input::Prompt("Hello".to_owned())),
         sampling: Some(SamplingOptions { temperature: Some(0.0), ..SamplingOptions::default() }),
         stop: Some(StopOptions { max_tokens: Some(1), ..StopOptions::default() }),
+        constraint: None,
     };
     let call = |status| CheckError::Call("generating a token", status);
     let mut stream = client.generate(Request::new(request)).await.map_err(call)?.into_inner();

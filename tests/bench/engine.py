@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -28,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llama", required=True, metavar="DIR", help="the folder that llama.sh prints")
     parser.add_argument("--worker", metavar="FILE", help="hearth-worker; without it only llama.cpp is measured")
+    parser.add_argument("--machine", metavar="FILE", help="hearth-bench-machine, for the machine's limits")
     parser.add_argument("--models", required=True, metavar="DIR", help="where the model files lie")
     parser.add_argument("--model", action="append", choices=list(MODELS), help="only this one; may be repeated")
     parser.add_argument("--figure", action="append", choices=[f.name for f in FIGURES], help="only this one")
@@ -67,7 +69,7 @@ def disturbed(samples: list[Sample]) -> str:
     return "" if calm >= 3 else f"; provisional, {len(samples) - calm} of {len(samples)} disturbed"
 
 
-def line(figure: Figure, model: str, theirs, mine, limit: float | None) -> tuple[str, dict]:
+def line(figure: Figure, model: str, theirs, mine, machine: dict | None) -> tuple[str, dict]:
     best = figure.best(theirs)
     reference = median(theirs[best])
     raw = f"llama.cpp {reference:.4g} {figure.unit} ({best}){disturbed(theirs[best])}"
@@ -81,9 +83,11 @@ def line(figure: Figure, model: str, theirs, mine, limit: float | None) -> tuple
     row |= {"ours": value, "value": ratio, "verdict": figure.verdict(ratio, model)}
     row["ours_samples"] = [asdict(x) for x in mine]
     raw = f"ours {value:.4g}{disturbed(mine)}, {raw}"
+    limit = figure.limit(MODELS[model], machine) if machine else None
     if limit:
-        row["limit"] = limit
-        raw += f"; {100 * value / limit:.0f} % of what memory allows ({limit:.4g})"
+        most, what = limit
+        row |= {"limit": most, "limited_by": what}
+        raw += f"; {100 * value / most:.0f} % of the {what}"
     verdict = row["verdict"]
     return COLUMNS.format(figure.name, model, f"{ratio:.2f}", figure.target(model), verdict, raw), row
 
@@ -105,16 +109,23 @@ def main() -> int:
         "llama": os.path.basename(os.path.normpath(args.llama)),
         "rows": [],
     }
+    machine = None
+    if args.machine:
+        wait(args.patience)
+        done = subprocess.run([args.machine, str(THREADS)], stdout=subprocess.PIPE, check=True)
+        machine = report["machine"] = json.loads(done.stdout)
+        bandwidth, peak = machine["read_bytes_per_second"] / 1e9, machine["bf16_flops"] / 1e12
+        print(f"machine: {bandwidth:.1f} GB/s, {peak:.2f} TFLOPS ({machine['bf16_instruction']})", file=sys.stderr)
     print(COLUMNS.format("figure", "model", "value", "target", "", ""), flush=True)
     for model in args.model or MODELS:
-        path = os.path.join(args.models, MODELS[model])
+        path = os.path.join(args.models, MODELS[model].file)
         llama = Llama(args.llama, path)
         ours = Ours(args.worker, path) if args.worker else None
         for figure in FIGURES:
             if args.figure and figure.name not in args.figure:
                 continue
             theirs, mine = measure(figure, model, llama, ours, args.rounds, args.patience)
-            text, row = line(figure, model, theirs, mine, None)
+            text, row = line(figure, model, theirs, mine, machine)
             print(text, flush=True)
             report["rows"].append(row)
             # Kept up to date: a run that is cut off has measured something.

@@ -9,9 +9,46 @@ import llama
 from quiet import QUIET
 from work import BATCH, Sample
 
+
+@dataclass(frozen=True)
+class Model:
+    """A file, and what a token costs: for saying what the machine allows."""
+
+    file: str
+    # Of all tensors. Both heads are tied to the embedding, so decode reads each byte once.
+    weight_bytes: int
+    # Of the layers' matrices; a prompt's logits are wanted once.
+    layer_parameters: int
+    # Numbers that a layer keeps of a position, in f16.
+    kv_row: int
+    # Layers that see everything, layers that see a window, and the window.
+    full: int
+    windowed: int = 0
+    window: int = 0
+
+    def decode_bytes(self, depth: int, tokens: int) -> float:
+        """Read for a token, on average over `tokens` tokens after `depth`."""
+        seen = depth + tokens / 2
+        return self.weight_bytes + 2 * self.kv_row * (self.full * seen + self.windowed * min(seen, self.window))
+
+
 MODELS = {
-    "SmolLM2-135M-Q4_1": "SmolLM2-135M-Instruct.Q4_1.gguf",
-    "Gemma-3-270M-Q4_K_M": "gemma-3-270m-q4_k_m.gguf",
+    "SmolLM2-135M-Q4_1": Model(
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        weight_bytes=96_576_768,
+        layer_parameters=30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536),
+        kv_row=2 * 3 * 64,
+        full=30,
+    ),
+    "Gemma-3-270M-Q4_K_M": Model(
+        "gemma-3-270m-q4_k_m.gguf",
+        weight_bytes=246_587_904,
+        layer_parameters=18 * (2 * 640 * 1024 + 2 * 640 * 256 + 3 * 640 * 2048),
+        kv_row=2 * 1 * 256,
+        full=3,
+        windowed=15,
+        window=512,
+    ),
 }
 
 
@@ -29,6 +66,14 @@ class Figure:
 
     def target(self, model: str) -> float:
         return self.targets[list(MODELS).index(model)]
+
+    def limit(self, model: Model, machine: dict) -> tuple[float, str] | None:
+        """Tokens a second that the machine allows, and what of it; None where nothing is said."""
+        if self.measure == "decode":
+            return machine["read_bytes_per_second"] / model.decode_bytes(**self.arguments), "memory bandwidth"
+        if self.measure == "prefill":
+            return machine["bf16_flops"] / (2 * model.layer_parameters), "bf16 peak"
+        return None
 
     def on(self, engine: Any) -> Callable[..., Sample]:
         return partial(getattr(engine, self.measure), **self.arguments)

@@ -66,8 +66,3 @@ class Ours:
             "--prefill", "0", "--decode", str(MEMORY.tokens), "--batch", str(MEMORY.sequences), "--prompt", str(MEMORY.prompt)
         )  # fmt: skip
         return Sample(report["memory"]["peak_resident_bytes"] / 1e6, 0.0)
-
-    def machine(self) -> dict:
-        """What the machine can do, and what a model makes it read."""
-        report, _ = self._bench("--prefill", "0", "--decode", "0", "--machine")
-        return report

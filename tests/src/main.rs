@@ -18,6 +18,9 @@ struct Args {
     /// Run only cases whose name contains this.
     #[arg(default_value = "")]
     filter: String,
+    /// Run the cases that take long instead.
+    #[arg(long)]
+    long: bool,
     /// Print the names of the cases and stop.
     #[arg(long)]
     list: bool,
@@ -28,7 +31,8 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let cases: Vec<_> = suites::all().into_iter().filter(|case| case.name.contains(&args.filter)).collect();
+    let all = if args.long { suites::long() } else { suites::all() };
+    let cases: Vec<_> = all.into_iter().filter(|case| case.name.contains(&args.filter)).collect();
     if args.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);

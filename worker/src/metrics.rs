@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hearth_proto::inference::v1::Usage;
-use hearth_proto::worker::v1::{ReplicaState, WatchResponse};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use hearth_proto::worker::v1::{ReplicaState, Store, WatchResponse};
+use hearth_tls::Live;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
@@ -55,6 +58,11 @@ struct KindLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CertificateLabels {
+    serial: String,
+}
+
 /// The worker's counters. Gauges are read from its state when they are asked for.
 pub struct Metrics {
     registry: Registry,
@@ -73,13 +81,13 @@ const FIRST_TOKEN_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new()
+        Self::new(None)
     }
 }
 
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Self {
+    /// All at zero. `live`: what the worker shows to whoever dials it.
+    pub fn new(live: Option<Live>) -> Self {
         let mut registry = Registry::with_prefix("hearth_worker");
         let first_token: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_BUCKETS));
@@ -121,10 +129,13 @@ impl Metrics {
         );
         registry.register_with_unit(
             "store",
-            "The model store: capacity, used",
+            "The model store: capacity, used, and of that unused by any replica",
             Unit::Bytes,
             metrics.store.clone(),
         );
+        if let Some(live) = live {
+            registry.register_collector(Box::new(Certificate(live)));
+        }
         Self { registry, ..metrics }
     }
 
@@ -176,13 +187,32 @@ impl Metrics {
             self.outstanding.get_or_create(&labels).set(replica.outstanding_requests.into());
         }
         if let Some(store) = &told.store {
-            for (kind, bytes) in [("capacity", store.capacity_bytes), ("used", store.used_bytes)] {
+            let Store { capacity_bytes, used_bytes, unused_bytes } = *store;
+            for (kind, bytes) in
+                [("capacity", capacity_bytes), ("used", used_bytes), ("unused", unused_bytes)]
+            {
                 self.store.get_or_create(&KindLabels { kind }).set(bytes as f64);
             }
         }
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// The certificate in force.
+#[derive(Debug)]
+struct Certificate(Live);
+
+impl Collector for Certificate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let current = self.0.current();
+        let expiry = current.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let help = "When the certificate in force ends, since 1970";
+        let mut family =
+            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let labels = CertificateLabels { serial: current.serial().to_owned() };
+        ConstGauge::new(expiry.as_secs_f64()).encode(family.encode_family(&labels)?)
     }
 }
 
@@ -243,10 +273,12 @@ impl Drop for RequestMetrics {
 mod tests {
     use super::*;
     use hearth_proto::worker::v1::{Device, ReplicaStatus};
+    use hearth_tls::{Identity, testing::TestCa};
 
     #[test]
     fn renders() {
-        let metrics = Metrics::new();
+        let live = TestCa::new().live(&Identity::worker("box").unwrap());
+        let metrics = Metrics::new(Some(live.clone()));
         let mut request = metrics.request("chat");
         request.delta();
         request.usage(Usage { prompt_tokens: 3, completion_tokens: 4 });
@@ -273,5 +305,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+        let serial = live.current().serial().to_owned();
+        let line = format!("hearth_worker_certificate_expiry_seconds{{serial=\"{serial}\"}} ");
+        assert!(text.contains(&line), "{line}\n{text}");
     }
 }

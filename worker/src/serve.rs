@@ -49,6 +49,8 @@ pub struct ServeConfig {
     pub host: HostConfig,
     /// Bytes of each device left to others.
     pub reserve: u64,
+    /// Bytes that model files may take; `None`: as many as the disk holds.
+    pub store_bytes: Option<u64>,
     /// What may be fetched.
     pub policy: Policy,
     /// How long running requests may take to finish.
@@ -73,7 +75,7 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
         tracing::info!(uuid = device.uuid, kind = ?device.kind, product = device.product, "found a device");
     }
     let live = credentials(&config).await?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(live.clone()));
     let (fleet, handle) = Fleet::new(Setup {
         probe,
         reserve: config.reserve,
@@ -82,7 +84,11 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
             arguments: config.engine_arguments,
             sockets: SocketDir::create(&config.runtime_dir).context("cannot make a directory for sockets")?,
         },
-        store: Arc::new(ModelStore::open(&config.state_dir.join("store"), config.policy)?),
+        store: Arc::new(ModelStore::open(
+            &config.state_dir.join("store"),
+            config.policy,
+            config.store_bytes,
+        )?),
         state_dir: config.state_dir,
         metrics: metrics.clone(),
     })

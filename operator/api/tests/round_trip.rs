@@ -57,6 +57,7 @@ fn full_model() -> ServedModel {
             epoch: 1,
             generation: 2,
             state: ReplicaState::Loading,
+            replaces: Some(1),
             progress: Some(Progress {
                 percent: 5,
                 done_bytes: 1,
@@ -107,7 +108,7 @@ fn a_full_worker() {
             healthy: false,
             message: Some("Xid 79".to_owned()),
         }],
-        store: Some(StoreStatus { capacity: 2, used: 1 }),
+        store: Some(StoreStatus { capacity: 3, used: 2, unused: 1 }),
         applied: Some(Applied { epoch: 1, generation: 2 }),
         certificate_expiry: Some(now.clone()),
         idle_since: Some(now),

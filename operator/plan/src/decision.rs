@@ -74,6 +74,9 @@ pub struct ModelPlan {
     pub key: ModelKey,
     /// Its replicas, by ordinal.
     pub replicas: Vec<ReplicaPlan>,
+    /// Replicas that serve until the one that replaces them is ready, by ordinal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lingering: Vec<ReplicaPlan>,
     /// Replicas that were there and end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removal>,
@@ -90,7 +93,8 @@ pub struct ModelPlan {
 /// A replica and its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplicaPlan {
-    /// Which of its model's. Stays as long as the replica does, also when it moves.
+    /// Which of its model's. Stays as long as the replica does, also when it moves
+    /// and the old one ends at once.
     pub ordinal: u32,
     /// The Worker.
     pub worker: String,
@@ -102,6 +106,10 @@ pub struct ReplicaPlan {
     pub footprint: Footprint,
     /// What is new about it.
     pub change: Change,
+    /// The ordinal of the replica, among [`ModelPlan::lingering`], that serves until
+    /// this one is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u32>,
 }
 
 /// What is new about a replica.
@@ -160,6 +168,10 @@ pub enum RemoveReason {
     ScaledDown,
     /// It can't stay, and there is no other place.
     NoPlace(MoveReason),
+    /// The one that replaces it is ready, or needs its memory.
+    Replaced,
+    /// It was to replace another, which stays: it can't have its place any more.
+    NotNeeded,
 }
 
 /// What becomes of a Worker.

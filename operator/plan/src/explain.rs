@@ -45,18 +45,11 @@ pub(crate) fn left(
 }
 
 /// Who has what on every slot, the largest first.
-pub(crate) fn held(
-    units: &[Unit<'_>],
-    placed: &[Option<Placed>],
-    models: &[&Model],
-    slots: usize,
-) -> Vec<Vec<Held>> {
+pub(crate) fn held(present: &[(usize, Placed)], models: &[&Model], slots: usize) -> Vec<Vec<Held>> {
     let mut held: Vec<Vec<Held>> = vec![Vec::new(); slots];
-    for (unit, place) in units.iter().zip(placed) {
-        if let Some(place) = place {
-            let model = models[unit.model].key.clone();
-            held[place.choice.slot].push(Held { model, bytes: place.choice.bytes });
-        }
+    for (model, place) in present {
+        let model = models[*model].key.clone();
+        held[place.choice.slot].push(Held { model, bytes: place.choice.bytes });
     }
     for held in &mut held {
         held.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.model.cmp(&b.model)));

@@ -22,7 +22,8 @@
 //! So a replica moves for these reasons only: its place is gone or no longer
 //! allowed, its spec changed, a higher priority needs the room, others use the
 //! memory, or a device of a faster class on a machine that runs has room. A parked
-//! machine with such a device is started first.
+//! machine with such a device is started first. A replica that moves for speed
+//! serves on where it was until the new one is ready, if the memory allows for both.
 //!
 //! What has no place waits while a machine that is presumed faster than all that
 //! have room was never measured: that one is started first.
@@ -53,6 +54,7 @@ mod rejection;
 mod search;
 mod selector;
 mod slots;
+mod succession;
 mod workers;
 
 pub use bandwidth::bandwidth;

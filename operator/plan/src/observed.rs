@@ -297,4 +297,8 @@ pub struct Replica {
     pub file: String,
     /// What it takes: measured if that is known, else as it was planned.
     pub footprint: Footprint,
+    /// Whether it answers requests.
+    pub ready: bool,
+    /// The ordinal of the replica whose place it takes once it is ready.
+    pub replaces: Option<u32>,
 }

@@ -16,6 +16,7 @@ use crate::{
     rejection::Held,
     search::{Choice, Item, Loads},
     slots::{Slot, slots},
+    succession::{Lingering, fresh_ordinals, lingering, succession},
     workers::workers,
 };
 
@@ -29,8 +30,11 @@ pub fn plan(observed: &Observed) -> Plan {
     let slots = slots(&machines);
     let found: Vec<Candidates<'_>> = models.iter().map(|m| candidates(m, &machines, &slots)).collect();
 
+    let mut succession =
+        succession(&models, |model, replica| stay(models[model], &found[model], &slots, replica).is_some());
     let (units, surplus) = rank(
         &models,
+        &succession.living,
         |model, replica| stay(models[model], &found[model], &slots, replica).is_some(),
         |replica| slot_of(&slots, replica).map(|slot| slots[slot].class),
     );
@@ -45,18 +49,26 @@ pub fn plan(observed: &Observed) -> Plan {
         .filter(|(aim, place)| place.kept && slots[aim.slot].class > slots[place.slot].class)
         .map(|(aim, _)| slots[aim.slot].worker.name.as_str())
         .collect();
-    let placed = size(&units, &models, &slots, placed);
+    let lingering = lingering(&units, &models, &placed, &mut succession, &found, &slots);
+    let fresh = fresh_ordinals(&lingering, &units, &models);
+    let placed = size(&units, &models, &slots, placed, &lingering);
 
     let mut plans: Vec<ModelPlan> = models.iter().map(|model| empty(model)).collect();
     for (at, replica) in surplus {
         plans[at].removed.push(removal(replica, RemoveReason::ScaledDown));
     }
-    for (unit, place) in units.iter().zip(&placed) {
+    for (at, replica, reason) in &succession.ended {
+        plans[*at].removed.push(removal(replica, reason.clone()));
+    }
+    for (nth, (unit, place)) in units.iter().zip(&placed).enumerate() {
         let plan = &mut plans[unit.model];
+        let elder = lingering.iter().position(|lingering| lingering.heir == nth);
         let why = || left(unit, place.as_ref(), models[unit.model], &found[unit.model], &slots, &items);
         match (place, unit.current) {
             (Some(place), current) => plan.replicas.push(ReplicaPlan {
-                ordinal: unit.ordinal,
+                // Beside the old one, the new one needs an ordinal of its own.
+                ordinal: elder.and_then(|elder| fresh[elder]).unwrap_or(unit.ordinal),
+                replaces: elder.map(|elder| lingering[elder].replica.ordinal),
                 worker: slots[place.choice.slot].worker.name.clone(),
                 device: slots[place.choice.slot].device.uuid.clone(),
                 context: place.context,
@@ -77,15 +89,27 @@ pub fn plan(observed: &Observed) -> Plan {
             }
         }
     }
-    let loads = loads(&units, &placed, &slots);
+    for elder in &lingering {
+        let at = units[elder.heir].model;
+        plans[at].lingering.push(elder.plan(models[at], &slots));
+    }
+    // What serves on has its memory like everything else from here on.
+    let beside = lingering.iter().map(|elder| {
+        let model = units[elder.heir].model;
+        (model, elder.placed(models[model], &slots))
+    });
+    let present = units.iter().zip(placed).filter_map(|(unit, place)| Some((unit.model, place?)));
+    let present: Vec<(usize, Placed)> = present.chain(beside).collect();
+    let loads = loads(&present, &slots);
     for (plan, found) in plans.iter_mut().zip(&found) {
         plan.replicas.sort_by_key(|r| r.ordinal);
+        plan.lingering.sort_by_key(|r| r.ordinal);
         plan.removed.sort_by_key(|r| r.ordinal);
         if plan.missing > 0 {
             plan.measuring = found.unmeasured.iter().map(|(worker, _)| (*worker).to_owned()).collect();
         }
     }
-    let held: Vec<Vec<Held>> = held(&units, &placed, &models, slots.len());
+    let held: Vec<Vec<Held>> = held(&present, &models, slots.len());
     for ((plan, model), found) in plans.iter_mut().zip(&models).zip(&found) {
         plan.rejected = rejections(plan, model, found, &slots, &loads, &held);
     }
@@ -109,6 +133,7 @@ fn empty(model: &Model) -> ModelPlan {
     ModelPlan {
         key: model.key.clone(),
         replicas: Vec::new(),
+        lingering: Vec::new(),
         removed: Vec::new(),
         missing: 0,
         measuring: Vec::new(),
@@ -151,9 +176,10 @@ fn size(
     models: &[&Model],
     slots: &[Slot<'_>],
     placed: Vec<Option<Choice>>,
+    lingering: &[Lingering<'_>],
 ) -> Vec<Option<Placed>> {
     let mut bytes = vec![0u64; slots.len()];
-    for choice in placed.iter().flatten() {
+    for choice in placed.iter().flatten().chain(lingering.iter().map(|elder| &elder.choice)) {
         bytes[choice.slot] += choice.bytes;
     }
     units
@@ -175,12 +201,10 @@ fn size(
         .collect()
 }
 
-fn loads(units: &[Unit<'_>], placed: &[Option<Placed>], slots: &[Slot<'_>]) -> Loads {
+fn loads(present: &[(usize, Placed)], slots: &[Slot<'_>]) -> Loads {
     let mut loads = Loads::none(slots.len());
-    for (unit, place) in units.iter().zip(placed) {
-        if let Some(place) = place {
-            loads.push(unit.model, place.choice);
-        }
+    for (model, place) in present {
+        loads.push(*model, place.choice);
     }
     loads
 }

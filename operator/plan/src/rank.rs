@@ -19,17 +19,18 @@ pub(crate) struct Unit<'a> {
 /// The wanted replicas of all models in the order in which they are placed, and
 /// the replicas that are no longer wanted, with their model.
 ///
-/// `can_stay` says which replicas could stay as they are: those are kept first
+/// `living` are the replicas that count as those of each model. `can_stay` says which replicas could stay as they are: those are kept first
 /// when fewer are wanted. `class` is that of a replica's device, if it is there.
 pub(crate) fn rank<'a>(
     models: &[&'a Model],
+    living: &[Vec<&'a Replica>],
     can_stay: impl Fn(usize, &Replica) -> bool,
     class: impl Fn(&Replica) -> Option<u32>,
 ) -> (Vec<Unit<'a>>, Vec<(usize, &'a Replica)>) {
     let mut units = Vec::new();
     let mut surplus = Vec::new();
     for (at, model) in models.iter().enumerate() {
-        let mut current: Vec<&Replica> = model.current.iter().collect();
+        let mut current = living[at].clone();
         current.sort_by_key(|r| (!can_stay(at, r), r.ordinal));
         let wanted = usize::try_from(model.replicas).unwrap_or(usize::MAX);
         surplus.extend(current.iter().skip(wanted).map(|r| (at, *r)));

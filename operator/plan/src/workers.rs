@@ -19,7 +19,7 @@ pub(crate) fn workers(
     aims: &BTreeSet<&str>,
 ) -> (Vec<WorkerPlan>, Option<Duration>) {
     let mut placed: BTreeMap<&str, u32> = BTreeMap::new();
-    for replica in planned.iter().flat_map(|m| &m.replicas) {
+    for replica in planned.iter().flat_map(|m| m.replicas.iter().chain(&m.lingering)) {
         *placed.entry(&replica.worker).or_default() += 1;
     }
     let measured = |name: &str| planned.iter().any(|m| m.measuring.iter().any(|w| w == name));

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use hearth_plan::{
-    Change, Context, Device, GpuClaim, Model, ModelKey, MoveReason, Namespaces, Observed, Placement,
+    Change, Context, Device, GpuClaim, Model, ModelKey, MoveReason, Namespaces, Observed, Placement, Plan,
     RemoveReason, Requirement, Resolution, Selector, Setback, Trouble, Worker, WorkerAction, WorkerState,
     group, plan,
 };
@@ -16,7 +16,7 @@ fn observed(workers: Vec<Worker>, models: Vec<Model>) -> Observed {
     Observed { workers, models }
 }
 
-fn action(plan: &hearth_plan::Plan, worker: &str) -> WorkerAction {
+fn action(plan: &Plan, worker: &str) -> WorkerAction {
     plan.worker(worker).expect("planned").action.clone()
 }
 
@@ -183,8 +183,63 @@ fn a_model_returns_to_the_gpu_that_a_game_had() {
     assert_eq!(action(&freed, "box"), WorkerAction::Start);
     state = carried_out(state, &freed);
     let back = plan(&state);
-    assert_eq!(places(&back)["chat#0"], "box/GPU-0");
+    assert_eq!(places(&back)["chat#1"], "box/GPU-0");
     assert!(matches!(&back.models[0].replicas[0].change, Change::Move { reason: MoveReason::Faster, .. }));
+
+    // It is served from the CPU until the GPU has it.
+    let serves_on = |plan: &Plan| {
+        let [old] = &plan.models[0].lingering[..] else { panic!("{plan:?}") };
+        assert_eq!((old.ordinal, old.worker.as_str()), (0, "nas"));
+        assert_eq!((plan.models[0].replicas[0].replaces, plan.models[0].missing), (Some(0), 0));
+    };
+    serves_on(&back);
+    let loading = under_way(state, &back);
+    let meanwhile = plan(&loading);
+    serves_on(&meanwhile);
+    assert_eq!(meanwhile.models[0].replicas[0].change, Change::Keep);
+    let ready = carried_out(loading.clone(), &meanwhile);
+    let ready = Observed {
+        models: ready
+            .models
+            .into_iter()
+            .map(|mut model| {
+                model.current.iter_mut().for_each(|replica| replica.ready = true);
+                model
+            })
+            .collect(),
+        ..ready
+    };
+    let after = plan(&ready);
+    assert!(after.models[0].lingering.is_empty());
+    assert_eq!(after.models[0].removed[0].reason, RemoveReason::Replaced);
+    assert_eq!((after.models[0].replicas[0].replaces, places(&after).len()), (None, 1));
+
+    // The GPU is gone again before it had the model: the old replica was never away.
+    let mut lost = loading;
+    lost.workers[0] = gpu_box(0);
+    let back = plan(&lost);
+    assert_eq!(places(&back)["chat#0"], "nas/CPU-0");
+    assert_eq!(back.models[0].replicas[0].change, Change::Keep);
+    assert_eq!(back.models[0].removed[0].reason, RemoveReason::NotNeeded);
+}
+
+#[test]
+fn who_needs_the_memory_is_not_kept_waiting_by_one_that_moves_away() {
+    let fast = |free| parked("fast", vec![gpu("GPU-0", "RTX 4090", 24)], free);
+    let slow = || worker("slow", vec![gpu("GPU-0", "RTX 3060", 12)]);
+    let mut state = observed(vec![fast(0), slow()], vec![model("chat", LLAMA_8B)]);
+    state = carried_out(state.clone(), &plan(&state));
+    state.workers[0] = Worker { state: WorkerState::Ready, ..fast(1) };
+    // A small one that fits beside the old replica, or one that does not.
+    for (other, serves_on) in [(model("small", SMOL), true), (model("other", LLAMA_8B), false)] {
+        let mut state = state.clone();
+        let only_slow = Placement { devices: vec!["3060".to_owned()], ..Placement::default() };
+        state.models.push(Model { created: 9, placement: only_slow, ..other });
+        let plan = plan(&state);
+        let chat = plan.model(&ModelKey::new("default", "chat")).expect("planned");
+        assert_eq!((chat.replicas[0].worker.as_str(), !chat.lingering.is_empty()), ("fast", serves_on));
+        assert_eq!(places(&plan).values().filter(|place| *place == "slow/GPU-0").count(), 1);
+    }
 }
 
 #[test]
@@ -279,7 +334,7 @@ fn an_idle_machine_is_given_back_when_its_time_is_up() {
 fn what_others_use_may_eat_the_reserve_but_not_the_replica() {
     let first = observed(
         homelab(),
-        vec![Model { context: Context { min: 4096, max: 131_072 }, ..model("chat", LLAMA_8B) }],
+        vec![Model { context: Context { min: 4096, max: 131_072 }, sequences: 2, ..model("chat", LLAMA_8B) }],
     );
     let mut state = carried_out(first.clone(), &plan(&first));
     let load = plan(&state).devices[0].clone();

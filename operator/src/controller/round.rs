@@ -116,8 +116,8 @@ impl Rounds {
         let asks = decide::asks(snapshot);
         let uids: Vec<String> = asks.keys().cloned().collect();
         self.resolver.follow(asks);
-        for uid in decide::refused_credentials(snapshot) {
-            self.resolver.doubt(uid);
+        for (uid, doubt) in decide::doubts(snapshot) {
+            self.resolver.doubt(uid, doubt);
         }
         uids.into_iter().map(|uid| (uid.clone(), self.resolver.resolution(&uid))).collect()
     }

@@ -1,7 +1,12 @@
 //! What Prometheus scrapes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use hearth_tls::Live;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
@@ -14,6 +19,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use tokio::sync::watch;
 use tonic::Code;
 
 use super::ledger::{Activity, Ledger};
@@ -50,7 +56,7 @@ struct TokenLabels {
 
 impl Metrics {
     /// All counters at zero.
-    pub fn new(ledger: Arc<Ledger>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>) -> Self {
         let requests = Family::default();
         let retries = Family::default();
         let tokens = Family::default();
@@ -70,6 +76,7 @@ impl Metrics {
             first_token.clone(),
         );
         registry.register_collector(Box::new(Now(ledger)));
+        registry.register_collector(Box::new(Certificate(credentials)));
         Self { registry, requests, retries, tokens, first_token }
     }
 
@@ -140,6 +147,27 @@ impl Collector for Now {
     }
 }
 
+/// The certificate with which workers and the controller are dialled, once there is one.
+#[derive(Debug)]
+struct Certificate(watch::Receiver<Option<Live>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    serial: String,
+}
+
+impl Collector for Certificate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(current) = self.0.borrow().as_ref().map(Live::current) else { return Ok(()) };
+        let expiry = current.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let help = "When the certificate in force ends, since 1970";
+        let mut family =
+            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let labels = CertificateLabels { serial: current.serial().to_owned() };
+        ConstGauge::new(expiry.as_secs_f64()).encode(family.encode_family(&labels)?)
+    }
+}
+
 /// The code as the gRPC specification spells it.
 pub fn code_name(code: Code) -> &'static str {
     match code {
@@ -165,13 +193,19 @@ pub fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use hearth_tls::{Identity, testing::TestCa};
+
     use super::*;
     use crate::gateway::routes::facts::ModelKey;
 
     #[test]
     fn encodes_counters_and_the_present() {
         let ledger = Arc::new(Ledger::default());
-        let metrics = Metrics::new(ledger.clone());
+        let (credentials_out, credentials) = watch::channel(None);
+        let metrics = Metrics::new(ledger.clone(), credentials);
+        assert!(!metrics.encode().unwrap().contains("certificate"));
+        let live = TestCa::new().live(&Identity::Gateway);
+        credentials_out.send_replace(Some(live.clone()));
         let key = ModelKey { namespace: "default".into(), name: "m".into() };
         let mut request = ledger.begin(&key, "chat");
         request.running();
@@ -191,5 +225,8 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        let serial = live.current().serial().to_owned();
+        let line = format!("hearth_gateway_certificate_expiry_seconds{{serial=\"{serial}\"}} ");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
     }
 }

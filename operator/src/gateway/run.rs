@@ -96,7 +96,7 @@ impl Gateway {
             dispatch: Dispatch::new(args.max_waiting.get()),
             pool: pool.clone(),
             ledger: ledger.clone(),
-            metrics: Arc::new(Metrics::new(ledger.clone())),
+            metrics: Arc::new(Metrics::new(ledger.clone(), credentials.clone())),
             lifecycle: Arc::new(Lifecycle::default()),
             deadlines: args.deadlines(),
         });

@@ -2,20 +2,23 @@
 //! such as the length of a prompt in tokens.
 
 use hearth_proto::inference::v1::{
-    Chat, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, generate_request, tokenize_request,
+    Chat, Constraint, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, generate_request,
+    tokenize_request,
 };
 
 use super::refusal::{Refusal, Violation};
 
 /// Stop sequences a request may have.
 pub const MAX_STOP_SEQUENCES: usize = 16;
+/// Alternatives that a request may ask for beside each token.
+pub const MAX_LOGPROBS: u32 = 20;
 
 /// Checks a request to generate.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] with every wrong field.
 pub fn generate(request: &GenerateRequest) -> Result<(), Refusal> {
-    let GenerateRequest { model, input, sampling, stop } = request;
+    let GenerateRequest { model, input, sampling, stop, constraint } = request;
     let mut found = Violations::default();
     found.model(model);
     match input {
@@ -31,6 +34,9 @@ pub fn generate(request: &GenerateRequest) -> Result<(), Refusal> {
     }
     if let Some(stop) = stop {
         found.stop(stop);
+    }
+    if let Some(Constraint { form: None }) = constraint {
+        found.add("constraint", "is empty: set one of json_schema, json_object, regex, lark and choice");
     }
     found.into_result()
 }
@@ -86,26 +92,45 @@ impl Violations {
     }
 
     fn sampling(&mut self, sampling: &SamplingOptions) {
-        let SamplingOptions { temperature, top_k: _, top_p, min_p, seed: _ } = sampling;
-        if let Some(value) = temperature {
-            self.unless((0.0..=2.0).contains(value), "sampling.temperature", || {
-                format!("{value} is not from 0 (greedy) to 2")
-            });
-        }
-        if let Some(value) = top_p {
-            self.unless(*value > 0.0 && *value <= 1.0, "sampling.top_p", || {
-                format!("{value} is not over 0 and up to 1")
-            });
-        }
-        if let Some(value) = min_p {
-            self.unless((0.0..=1.0).contains(value), "sampling.min_p", || {
-                format!("{value} is not from 0 to 1")
+        // What is left out is the worker's to check, and costs a request nothing but its way there.
+        let SamplingOptions {
+            temperature,
+            top_k: _,
+            top_p,
+            min_p,
+            seed: _,
+            typical_p,
+            repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
+            penalty_window: _,
+            dry: _,
+            logit_bias: _,
+            logprobs,
+        } = sampling;
+        let mut within = |name: &str, value: &Option<f32>, good: fn(f32) -> bool, range: &str| {
+            if let Some(value) = value {
+                self.unless(good(*value), &format!("sampling.{name}"), || format!("{value} is not {range}"));
+            }
+        };
+        let share = |x: f32| x > 0.0 && x <= 1.0;
+        let signed = |x: f32| (-2.0..=2.0).contains(&x);
+        within("temperature", temperature, |x| (0.0..=2.0).contains(&x), "from 0 (greedy) to 2");
+        within("top_p", top_p, share, "over 0 and up to 1");
+        within("min_p", min_p, |x| (0.0..=1.0).contains(&x), "from 0 to 1");
+        within("typical_p", typical_p, share, "over 0 and up to 1");
+        within("repetition_penalty", repetition_penalty, |x| x > 0.0 && x <= 10.0, "over 0 and up to 10");
+        within("presence_penalty", presence_penalty, signed, "from -2 to 2");
+        within("frequency_penalty", frequency_penalty, signed, "from -2 to 2");
+        if let Some(count) = logprobs {
+            self.unless(*count <= MAX_LOGPROBS, "sampling.logprobs", || {
+                format!("{count} is over {MAX_LOGPROBS}")
             });
         }
     }
 
     fn stop(&mut self, stop: &StopOptions) {
-        let StopOptions { max_tokens, sequences, ignore_eos: _ } = stop;
+        let StopOptions { max_tokens, sequences, ignore_eos: _, min_tokens: _ } = stop;
         self.unless(*max_tokens != Some(0), "stop.max_tokens", || {
             "is 0: send at least 1, or leave it out for all that the context holds".into()
         });
@@ -139,7 +164,12 @@ mod tests {
                 top_p: Some(1.0),
                 ..Default::default()
             }),
-            stop: Some(StopOptions { max_tokens: Some(1), sequences: vec!["\n".into()], ignore_eos: None }),
+            stop: Some(StopOptions {
+                max_tokens: Some(1),
+                sequences: vec!["\n".into()],
+                ..Default::default()
+            }),
+            constraint: None,
         }
     }
 
@@ -169,7 +199,7 @@ mod tests {
         assert_eq!(fields(|r| r.input = Some(Input::Prompt(String::new()))), ["prompt"]);
         assert_eq!(fields(|r| r.input = Some(Input::Tokens(TokenIds::default()))), ["tokens.ids"]);
         assert_eq!(fields(|r| r.input = Some(Input::Chat(Chat::default()))), ["chat.messages"]);
-        let chat = Chat { messages: vec![ChatMessage::default()], add_generation_prompt: None };
+        let chat = Chat { messages: vec![ChatMessage::default()], ..Chat::default() };
         assert_eq!(fields(|r| r.input = Some(Input::Chat(chat))), ["chat.messages[0].role"]);
         for bad in [-0.1, 2.1, f32::NAN, f32::INFINITY] {
             assert_eq!(
@@ -177,12 +207,23 @@ mod tests {
                 ["sampling.temperature"]
             );
         }
-        for bad in [0.0, -1.0, 1.1, f32::NAN] {
-            assert_eq!(fields(|r| r.sampling.as_mut().unwrap().top_p = Some(bad)), ["sampling.top_p"]);
+        type Set = fn(&mut SamplingOptions, f32);
+        let cases: [(&str, &[f32], Set); 6] = [
+            ("top_p", &[0.0, -1.0, 1.1, f32::NAN], |s, x| s.top_p = Some(x)),
+            ("min_p", &[-0.1, 1.1, f32::NAN], |s, x| s.min_p = Some(x)),
+            ("typical_p", &[0.0, 1.1, f32::NAN], |s, x| s.typical_p = Some(x)),
+            ("repetition_penalty", &[0.0, 10.1, f32::NAN], |s, x| s.repetition_penalty = Some(x)),
+            ("presence_penalty", &[-2.1, 2.1, f32::NAN], |s, x| s.presence_penalty = Some(x)),
+            ("frequency_penalty", &[-2.1, 2.1, f32::NAN], |s, x| s.frequency_penalty = Some(x)),
+        ];
+        for (name, values, set) in cases {
+            for &bad in values {
+                let found = fields(|r| set(r.sampling.as_mut().unwrap(), bad));
+                assert_eq!(found, [format!("sampling.{name}")], "{bad}");
+            }
         }
-        for bad in [-0.1, 1.1, f32::NAN] {
-            assert_eq!(fields(|r| r.sampling.as_mut().unwrap().min_p = Some(bad)), ["sampling.min_p"]);
-        }
+        assert_eq!(fields(|r| r.sampling.as_mut().unwrap().logprobs = Some(21)), ["sampling.logprobs"]);
+        assert_eq!(fields(|r| r.constraint = Some(Constraint { form: None })), ["constraint"]);
         assert_eq!(fields(|r| r.stop.as_mut().unwrap().max_tokens = Some(0)), ["stop.max_tokens"]);
         assert_eq!(
             fields(|r| r.stop.as_mut().unwrap().sequences = vec!["a".into(), String::new()]),

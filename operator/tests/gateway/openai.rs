@@ -121,7 +121,7 @@ async fn parameters_reach_the_worker() {
         assert_eq!((sampling.temperature, sampling.top_k, sampling.seed), (Some(0.0), Some(5), Some(7)));
         assert_eq!(
             stop.unwrap(),
-            StopOptions { max_tokens: Some(9), sequences: vec!["\n".into()], ignore_eos: None }
+            StopOptions { max_tokens: Some(9), sequences: vec!["\n".into()], ..StopOptions::default() }
         );
         call.accept().finish(FinishReason::Stop, 2, 0).await;
     });
@@ -200,8 +200,8 @@ async fn errors_have_their_status_and_openais_shape() {
     let post = async |body: Value| harness.post("/v1/chat/completions", &body).await;
     for (body, status, param, code) in [
         (with(chat("hi"), "model", json!("gpt")), 404, json!("model"), json!("model_not_found")),
-        (with(chat("hi"), "n", json!(2)), 400, json!("n"), json!("unsupported_parameter")),
-        (with(chat("hi"), "tools", json!([{}])), 400, json!("tools"), json!("unsupported_parameter")),
+        (with(chat("hi"), "n", json!(17)), 400, json!("n"), Value::Null),
+        (with(chat("hi"), "tools", json!([{}])), 400, json!("tools[0].type"), json!("unsupported_parameter")),
         (with(chat("hi"), "temperature", json!(3)), 400, json!("temperature"), Value::Null),
         (with(chat("hi"), "stop", json!([""])), 400, json!("stop[0]"), Value::Null),
         (with(chat("hi"), "messages", json!([])), 400, json!("messages"), Value::Null),

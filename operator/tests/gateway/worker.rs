@@ -156,7 +156,7 @@ impl Call {
 
 impl Answer {
     pub async fn delta(&self, text: &str) {
-        let delta = Delta { text: text.into(), token_ids: vec![1] };
+        let delta = Delta { text: text.into(), token_ids: vec![1], ..Delta::default() };
         self.item(Ok(GenerateResponse { event: Some(Event::Delta(delta)) })).await;
     }
 

@@ -8,6 +8,9 @@ pub struct GenerateRequest {
     pub sampling: ::core::option::Option<SamplingOptions>,
     #[prost(message, optional, tag = "6")]
     pub stop: ::core::option::Option<StopOptions>,
+    /// What the output must be. Absent: anything.
+    #[prost(message, optional, tag = "7")]
+    pub constraint: ::core::option::Option<Constraint>,
     #[prost(oneof = "generate_request::Input", tags = "2, 3, 4")]
     pub input: ::core::option::Option<generate_request::Input>,
 }
@@ -34,22 +37,49 @@ pub struct Chat {
     /// Whether the template opens the assistant's turn. Default: true.
     #[prost(bool, optional, tag = "2")]
     pub add_generation_prompt: ::core::option::Option<bool>,
+    /// What the model may call, for its template: JSON objects such as
+    /// {"type": "function", "function": {"name": …, "parameters": …}}. Calls come in
+    /// the output's text, in the model's own notation.
+    #[prost(string, repeated, tag = "3")]
+    pub tools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChatMessage {
-    /// `system`, `user`, `assistant` or what else the template knows.
+    /// `system`, `user`, `assistant`, `tool` or what else the template knows.
     #[prost(string, tag = "1")]
     pub role: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub content: ::prost::alloc::string::String,
+    /// What the assistant called.
+    #[prost(message, repeated, tag = "3")]
+    pub tool_calls: ::prost::alloc::vec::Vec<ToolCall>,
+    /// The call that a message of a tool answers.
+    #[prost(string, optional, tag = "4")]
+    pub tool_call_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Who speaks, or the tool that answers.
+    #[prost(string, optional, tag = "5")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToolCall {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The function's name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// A JSON object.
+    #[prost(string, tag = "3")]
+    pub arguments: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenIds {
     #[prost(uint32, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<u32>,
 }
-/// An absent field takes the default that is named with it.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+/// An absent field takes the default that is named with it. They apply in this
+/// order: logit_bias, penalties, dry, constraint, temperature, top_k, typical_p,
+/// top_p, min_p.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SamplingOptions {
     /// 0 is greedy. Range 0 to 2. Default: 1.
     #[prost(float, optional, tag = "1")]
@@ -68,6 +98,111 @@ pub struct SamplingOptions {
     /// The same seed, prompt and model give the same output. Default: random.
     #[prost(uint64, optional, tag = "5")]
     pub seed: ::core::option::Option<u64>,
+    /// Keep the tokens whose information is nearest to what is expected of the
+    /// next one, until their probabilities reach this sum. Range: over 0, up to 1.
+    /// Default: 1.
+    #[prost(float, optional, tag = "6")]
+    pub typical_p: ::core::option::Option<f32>,
+    /// Divides the logits of tokens that prompt or output hold, or multiplies those
+    /// that are negative. Range: over 0, up to 10. Default: 1.
+    #[prost(float, optional, tag = "7")]
+    pub repetition_penalty: ::core::option::Option<f32>,
+    /// Taken off the logits of tokens that the output holds. Range -2 to 2.
+    /// Default: 0.
+    #[prost(float, optional, tag = "8")]
+    pub presence_penalty: ::core::option::Option<f32>,
+    /// Taken off the logit of a token for each time that the output holds it.
+    /// Range -2 to 2. Default: 0.
+    #[prost(float, optional, tag = "9")]
+    pub frequency_penalty: ::core::option::Option<f32>,
+    /// How many of the last tokens the three penalties look at; 0 is all.
+    /// Default: 0.
+    #[prost(uint32, optional, tag = "10")]
+    pub penalty_window: ::core::option::Option<u32>,
+    /// Against repeating whole sequences. Default: off.
+    #[prost(message, optional, tag = "11")]
+    pub dry: ::core::option::Option<DryOptions>,
+    /// At most 1024, each for a token of its own.
+    #[prost(message, repeated, tag = "12")]
+    pub logit_bias: ::prost::alloc::vec::Vec<LogitBias>,
+    /// Tell the log probability of each token, and of this many of the likeliest in
+    /// its place: of the model's own distribution, at temperature 1 and before
+    /// anything else applies. At most 20. Default: no log probabilities.
+    #[prost(uint32, optional, tag = "13")]
+    pub logprobs: ::core::option::Option<u32>,
+}
+/// The penalty called DRY. If the last n tokens stood in the text before, and n is
+/// at least `allowed_length`, `multiplier * base ^ (n - allowed_length)` is taken
+/// off the logit of the token that followed there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DryOptions {
+    /// 0 is off. Range 0 to 100. Default: 0.
+    #[prost(float, optional, tag = "1")]
+    pub multiplier: ::core::option::Option<f32>,
+    /// Range 1 to 10. Default: 1.75.
+    #[prost(float, optional, tag = "2")]
+    pub base: ::core::option::Option<f32>,
+    /// At least 1. Default: 2.
+    #[prost(uint32, optional, tag = "3")]
+    pub allowed_length: ::core::option::Option<u32>,
+    /// How many of the last tokens are looked at; 0 is all. Default: 0.
+    #[prost(uint32, optional, tag = "4")]
+    pub window: ::core::option::Option<u32>,
+    /// Texts over which no repetition reaches. Default: a line break, a colon, a
+    /// quotation mark and an asterisk.
+    #[prost(message, optional, tag = "5")]
+    pub sequence_breakers: ::core::option::Option<SequenceBreakers>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SequenceBreakers {
+    /// At most 32, none empty, each of at most 64 bytes.
+    #[prost(string, repeated, tag = "1")]
+    pub texts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LogitBias {
+    #[prost(uint32, tag = "1")]
+    pub token_id: u32,
+    /// Added to the logit. Range -100 to 100, which come to never and always.
+    #[prost(float, tag = "2")]
+    pub bias: f32,
+}
+/// The form of an output. A generation whose output is complete ends by itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Constraint {
+    #[prost(oneof = "constraint::Form", tags = "1, 2, 3, 4, 5")]
+    pub form: ::core::option::Option<constraint::Form>,
+}
+/// Nested message and enum types in `Constraint`.
+pub mod constraint {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Form {
+        /// JSON that this JSON schema describes, with properties in its order. At most
+        /// 64 KiB and 64 levels.
+        #[prost(string, tag = "1")]
+        JsonSchema(::prost::alloc::string::String),
+        /// A JSON object, whatever is in it.
+        #[prost(message, tag = "2")]
+        JsonObject(super::JsonObject),
+        /// A text that this regular expression matches as a whole. At most 8 KiB.
+        #[prost(string, tag = "3")]
+        Regex(::prost::alloc::string::String),
+        /// A text of this grammar, in the Lark-like notation of llguidance. At most
+        /// 64 KiB.
+        #[prost(string, tag = "4")]
+        Lark(::prost::alloc::string::String),
+        /// One of some texts.
+        #[prost(message, tag = "5")]
+        Choice(super::Choice),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JsonObject {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Choice {
+    /// At least one, at most 1024 and 64 KiB, none empty.
+    #[prost(string, repeated, tag = "1")]
+    pub texts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopOptions {
@@ -80,15 +215,19 @@ pub struct StopOptions {
     /// Go on past the model's end-of-turn token. Default: false.
     #[prost(bool, optional, tag = "3")]
     pub ignore_eos: ::core::option::Option<bool>,
+    /// The model does not end its turn before it has generated so many tokens.
+    /// Default: 0.
+    #[prost(uint32, optional, tag = "4")]
+    pub min_tokens: ::core::option::Option<u32>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateResponse {
     #[prost(oneof = "generate_response::Event", tags = "1, 2, 3")]
     pub event: ::core::option::Option<generate_response::Event>,
 }
 /// Nested message and enum types in `GenerateResponse`.
 pub mod generate_response {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         #[prost(message, tag = "1")]
         Waiting(super::Waiting),
@@ -114,13 +253,36 @@ pub struct Waiting {
     pub eta: ::core::option::Option<::prost_types::Duration>,
 }
 /// A piece of the output. Characters are never split between two pieces.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Delta {
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
     /// The tokens that the text came from. Empty text with ids is possible.
     #[prost(uint32, repeated, tag = "2")]
     pub token_ids: ::prost::alloc::vec::Vec<u32>,
+    /// If they were asked for, one for each of `token_ids`.
+    #[prost(message, repeated, tag = "3")]
+    pub logprobs: ::prost::alloc::vec::Vec<TokenLogprobs>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenLogprobs {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<TokenLogprob>,
+    /// The likeliest in its place, the likeliest first; the token itself need not be
+    /// among them.
+    #[prost(message, repeated, tag = "2")]
+    pub top: ::prost::alloc::vec::Vec<TokenLogprob>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenLogprob {
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// What the token stands for; not always whole characters.
+    #[prost(bytes = "vec", tag = "2")]
+    pub bytes: ::prost::alloc::vec::Vec<u8>,
+    /// The natural logarithm of its probability.
+    #[prost(float, tag = "3")]
+    pub logprob: f32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finish {
@@ -190,7 +352,8 @@ pub struct Model {
 #[repr(i32)]
 pub enum FinishReason {
     Unspecified = 0,
-    /// The model ended its turn, or a stop sequence was met.
+    /// The model ended its turn, a stop sequence was met, or the constraint allows
+    /// nothing more.
     Stop = 1,
     /// `max_tokens` or the context was reached.
     Length = 2,

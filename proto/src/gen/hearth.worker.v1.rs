@@ -168,10 +168,15 @@ pub struct Failure {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Store {
+    /// What it could hold.
     #[prost(uint64, tag = "1")]
     pub capacity_bytes: u64,
+    /// What it holds.
     #[prost(uint64, tag = "2")]
     pub used_bytes: u64,
+    /// Of that, what no model needs: it makes room for others.
+    #[prost(uint64, tag = "3")]
+    pub unused_bytes: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -23,6 +23,7 @@ use crate::{ALPN, CA_FILE, CERTIFICATE_FILE, KEY_FILE};
 pub struct Credentials {
     identity: Identity,
     not_after: SystemTime,
+    serial: String,
     key: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
     server: Arc<ServerConfig>,
@@ -80,7 +81,7 @@ impl Credentials {
     pub fn from_pem(certificate: &[u8], key: &[u8], ca: &[u8]) -> Result<Self, CredentialsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = certificates(CERTIFICATE_FILE, certificate)?;
-        let (identity, not_after) = describe(&chain[0])?;
+        let Described { identity, not_after, serial } = describe(&chain[0])?;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|source| CredentialsError::Pem { file: KEY_FILE, source })?;
         let key = provider.key_provider.load_private_key(key).map_err(CredentialsError::BadKey)?;
@@ -98,7 +99,7 @@ impl Credentials {
         }
         let roots = Arc::new(roots);
         let server = Arc::new(server_config(provider, &key, &roots)?);
-        Ok(Self { identity, not_after, key, roots, server })
+        Ok(Self { identity, not_after, serial, key, roots, server })
     }
 
     /// Whom our own certificate names.
@@ -109,6 +110,11 @@ impl Credentials {
     /// When our own certificate ends, as it says itself.
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// The serial number of our own certificate: lower-case hexadecimal digits.
+    pub fn serial(&self) -> &str {
+        &self.serial
     }
 
     /// The server's side: a client must show a certificate of our CA that names
@@ -145,6 +151,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("identity", &self.identity)
             .field("not_after", &self.not_after)
+            .field("serial", &self.serial)
             .finish_non_exhaustive()
     }
 }
@@ -174,7 +181,13 @@ fn certificates(file: &'static str, text: &[u8]) -> Result<Vec<CertificateDer<'s
     if found.is_empty() { Err(CredentialsError::NoCertificate(file)) } else { Ok(found) }
 }
 
-fn describe(der: &CertificateDer<'_>) -> Result<(Identity, SystemTime), CredentialsError> {
+struct Described {
+    identity: Identity,
+    not_after: SystemTime,
+    serial: String,
+}
+
+fn describe(der: &CertificateDer<'_>) -> Result<Described, CredentialsError> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|e| CredentialsError::BadCertificate {
         file: CERTIFICATE_FILE,
         index: 1,
@@ -183,7 +196,8 @@ fn describe(der: &CertificateDer<'_>) -> Result<(Identity, SystemTime), Credenti
     let identity = Identity::of_certificate(der).map_err(CredentialsError::Identity)?;
     let seconds = certificate.validity().not_after.timestamp();
     let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    Ok((identity, not_after))
+    let serial = certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Described { identity, not_after, serial })
 }
 
 #[cfg(all(test, feature = "testing"))]
@@ -216,5 +230,7 @@ mod tests {
         assert_eq!(credentials.identity(), &Identity::Controller);
         assert!(credentials.not_after() > SystemTime::now());
         assert!(!format!("{credentials:?}").contains("key"));
+        let other = TestCa::new().credentials(&Identity::Controller);
+        assert!(credentials.serial().len() >= 8 && credentials.serial() != other.serial());
     }
 }

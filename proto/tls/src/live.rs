@@ -137,7 +137,7 @@ async fn follow(dir: PathBuf, mut seen: Files, handle: Weak<watch::Sender<Arc<Cr
         };
         match outcome {
             Ok(credentials) => {
-                tracing::info!(identity = %credentials.identity(), "the TLS credentials were replaced");
+                tracing::info!(identity = %credentials.identity(), serial = credentials.serial(), "the TLS credentials were replaced");
                 current.send_replace(Arc::new(credentials));
                 last_error = None;
             }

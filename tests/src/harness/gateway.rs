@@ -11,10 +11,15 @@ use tonic::{Request, Status, Streaming, transport::Channel};
 
 use super::Cluster;
 
+/// The method that generates.
+pub(crate) const GENERATE: &str = "/hearth.inference.v1.InferenceService/Generate";
+
 /// A gRPC channel to the gateway's Service, and its HTTP address.
 pub(crate) struct Gateway {
     pub(crate) channel: Channel,
     pub(crate) http: String,
+    /// Where gRPC is served, for calls without a client library.
+    pub(crate) grpc: String,
 }
 
 /// A generation that ran to its end.
@@ -39,6 +44,7 @@ pub(crate) fn prompt(model: &str, prompt: &str, tokens: u32) -> GenerateRequest 
             ignore_eos: Some(true),
             ..StopOptions::default()
         }),
+        constraint: None,
     }
 }
 
@@ -50,7 +56,7 @@ impl Gateway {
             .connect()
             .await
             .context("dialling the gateway's Service")?;
-        Ok(Self { channel, http: format!("http://{ip}:8080") })
+        Ok(Self { channel, http: format!("http://{ip}:8080"), grpc: format!("{ip}:9000") })
     }
 
     pub(crate) fn client(&self) -> InferenceServiceClient<Channel> {

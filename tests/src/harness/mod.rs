@@ -1,13 +1,18 @@
 //! What the cases share: the installation under test, and the loop that runs them.
 
+mod certificate;
 mod cluster;
+mod fleet;
 mod gateway;
 mod helm;
 mod model;
 mod node;
+mod raw;
+mod traffic;
 
 use std::{
     io::Write,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -16,14 +21,18 @@ use anyhow::{Context, Result};
 use clap::Args;
 use futures::{FutureExt, future::BoxFuture};
 
+pub(crate) use certificate::{serial_of_pem, serial_served};
 pub(crate) use cluster::{Cluster, SYSTEM_NAMESPACE};
-pub(crate) use gateway::{Gateway, prompt};
+pub(crate) use fleet::Fleet;
+pub(crate) use gateway::{GENERATE, Gateway, prompt};
 pub(crate) use helm::Helm;
 pub(crate) use model::{NAMESPACE, condition, served_model, smollm2};
-pub(crate) use node::Node;
+pub(crate) use node::{GPU, Node, gpu_node, park};
+pub(crate) use raw::call;
+pub(crate) use traffic::Traffic;
 
 /// A case takes at most this long, whatever it waits for.
-const CASE_LIMIT: Duration = Duration::from_secs(240);
+pub(crate) const CASE_LIMIT: Duration = Duration::from_secs(240);
 
 /// Where the installation's parts are; `tests/e2e.sh` knows.
 #[derive(Args)]
@@ -43,6 +52,21 @@ pub(crate) struct Settings {
     /// The test model's source, as the cluster reaches it.
     #[arg(long, env = "HEARTH_E2E_MODEL_URI")]
     model_uri: String,
+    /// The folder that the cluster's model server serves.
+    #[arg(long, env = "HEARTH_E2E_MODELS")]
+    models: PathBuf,
+    /// Where it serves that folder, for those who do not ask the cluster's DNS.
+    #[arg(long, env = "HEARTH_E2E_MODELS_AT")]
+    models_at: String,
+    /// The authority that it shows there, a file.
+    #[arg(long, env = "HEARTH_E2E_MODELS_CA")]
+    models_ca: PathBuf,
+    /// Machines of the scale run.
+    #[arg(long, env = "HEARTH_SCALE_NODES", default_value_t = 50)]
+    scale_nodes: usize,
+    /// Models of the scale run.
+    #[arg(long, env = "HEARTH_SCALE_MODELS", default_value_t = 200)]
+    scale_models: usize,
 }
 
 /// Everything that a case works with.
@@ -52,6 +76,14 @@ pub(crate) struct Ctx {
     pub(crate) node: Node,
     /// The test model's source.
     pub(crate) model_uri: String,
+    /// The folder that the cluster's model server serves.
+    pub(crate) models: PathBuf,
+    /// Where it serves that folder, for those who do not ask the cluster's DNS.
+    pub(crate) models_at: String,
+    /// The authority that it shows there, a file.
+    pub(crate) models_ca: PathBuf,
+    /// How many machines and models the scale run has.
+    pub(crate) scale: (usize, usize),
 }
 
 impl Ctx {
@@ -61,7 +93,16 @@ impl Ctx {
         let cluster = Cluster::connect().await?;
         let helm = Helm::new(settings.chart, settings.values, settings.set);
         let node = Node::new(settings.dev_cluster);
-        let ctx = Self { cluster, helm, node, model_uri: settings.model_uri };
+        let ctx = Self {
+            cluster,
+            helm,
+            node,
+            model_uri: settings.model_uri,
+            models: settings.models,
+            models_at: settings.models_at,
+            models_ca: settings.models_ca,
+            scale: (settings.scale_nodes, settings.scale_models),
+        };
         ctx.cluster.remove_all_models().await?;
         ctx.helm.uninstall().await?;
         ctx.helm.install(&[]).await?;
@@ -78,6 +119,8 @@ impl Ctx {
 /// One case: what it is called and how it runs.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    /// It takes at most this long.
+    pub(crate) limit: Duration,
     pub(crate) run: for<'a> fn(&'a Ctx) -> BoxFuture<'a, Result<()>>,
 }
 
@@ -89,10 +132,10 @@ pub(crate) async fn run(ctx: &Ctx, cases: &[Case]) -> Result<ExitCode> {
         std::io::stdout().flush()?;
         let start = Instant::now();
         let caught = std::panic::AssertUnwindSafe((case.run)(ctx)).catch_unwind();
-        let outcome = match tokio::time::timeout(CASE_LIMIT, caught).await {
+        let outcome = match tokio::time::timeout(case.limit, caught).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(anyhow::anyhow!("the case panicked")),
-            Err(_) => Err(anyhow::anyhow!("not done after {} s", CASE_LIMIT.as_secs())),
+            Err(_) => Err(anyhow::anyhow!("not done after {} s", case.limit.as_secs())),
         };
         let seconds = start.elapsed().as_secs_f64();
         match outcome {

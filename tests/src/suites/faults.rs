@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::harness::{Ctx, Gateway, condition, prompt, smollm2};
 
-async fn epoch(ctx: &Ctx) -> Result<u64> {
+/// The epoch of the leader.
+pub(super) async fn epoch(ctx: &Ctx) -> Result<u64> {
     let leases: Api<Lease> = ctx.cluster.system();
     let lease = leases.get("hearth-controller").await?;
     let annotations = lease.metadata.annotations.unwrap_or_default();

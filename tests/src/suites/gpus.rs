@@ -6,37 +6,11 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, PostParams},
 };
 use serde_json::json;
 
-use crate::harness::{Ctx, NAMESPACE, SYSTEM_NAMESPACE, condition, prompt, smollm2};
-
-const RESOURCE: &str = "nvidia.com/gpu";
-
-async fn gpu_node(ctx: &Ctx) -> Result<(String, u32)> {
-    let nodes: Api<Node> = Api::all(ctx.cluster.client.clone());
-    for node in nodes.list(&ListParams::default()).await? {
-        let count = node.status.and_then(|status| status.allocatable?.get(RESOURCE)?.0.parse().ok());
-        if let (Some(name), Some(count @ 1..)) = (node.metadata.name, count) {
-            return Ok((name, count));
-        }
-    }
-    anyhow::bail!("no node offers {RESOURCE}")
-}
-
-/// Frees the GPUs: waits until no worker Pod holds them.
-async fn park(ctx: &Ctx, node: &str) -> Result<()> {
-    let name = format!("hearth-worker-{node}");
-    let pods = ctx.cluster.pods(SYSTEM_NAMESPACE);
-    match pods.delete(&name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    ctx.cluster.wait(pods, &name, Duration::from_secs(90), "gone", |pod| pod.is_none()).await?;
-    Ok(())
-}
+use crate::harness::{Ctx, GPU, NAMESPACE, condition, gpu_node, park, prompt, smollm2};
 
 /// Another Pod holds every GPU first: the model waits and says who has them; it is served when that Pod goes.
 pub(super) async fn taken_by_another_pod(ctx: &Ctx) -> Result<()> {
@@ -49,7 +23,7 @@ pub(super) async fn taken_by_another_pod(ctx: &Ctx) -> Result<()> {
             "terminationGracePeriodSeconds": 0,
             "containers": [{
                 "name": "holds", "image": "localhost/pause:1",
-                "resources": {"limits": {RESOURCE: count.to_string()}},
+                "resources": {"limits": {GPU: count.to_string()}},
             }],
         },
     }))?;
@@ -106,7 +80,7 @@ pub(super) async fn unhealthy_is_planned_around(ctx: &Ctx) -> Result<()> {
     ensure!(ctx.gateway().await?.generate(prompt("chat", "Hello", 4)).await?.tokens == 4);
     let nodes: Api<Node> = Api::all(ctx.cluster.client.clone());
     let whole = |node: Option<&Node>| {
-        node.and_then(|node| node.status.as_ref()?.allocatable.as_ref()?.get(RESOURCE)?.0.parse().ok())
+        node.and_then(|node| node.status.as_ref()?.allocatable.as_ref()?.get(GPU)?.0.parse().ok())
             == Some(count)
     };
     ctx.cluster.wait(nodes, &node, Duration::from_secs(60), "whole again", whole).await?;

@@ -1,18 +1,11 @@
 //! Helm's side: test, upgrade, uninstall.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::api::ListParams;
-use tokio::task::JoinHandle;
 
-use crate::harness::{Ctx, SYSTEM_NAMESPACE, prompt, smollm2};
+use crate::harness::{Ctx, SYSTEM_NAMESPACE, Traffic, smollm2};
 
 /// The chart's own test generates a token.
 pub(super) async fn helm_test_passes(ctx: &Ctx) -> Result<()> {
@@ -26,22 +19,7 @@ pub(super) async fn helm_test_passes(ctx: &Ctx) -> Result<()> {
 pub(super) async fn upgrade_with_requests_running(ctx: &Ctx) -> Result<()> {
     ctx.apply_ready(&smollm2(ctx, "chat")).await?;
     let old_worker = worker_uid(ctx).await?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let done = Arc::new(AtomicUsize::new(0));
-    let clients = (0..2).map(|_| {
-        let (stop, done, cluster) = (stop.clone(), done.clone(), ctx.cluster.clone());
-        tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                // A new connection each time, as a client that retries a closed one makes it.
-                let gateway = crate::harness::Gateway::dial(&cluster).await?;
-                let answer = gateway.generate(prompt("chat", "Hello", 24)).await?;
-                ensure!(answer.tokens == 24, "{} tokens", answer.tokens);
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+    let traffic = Traffic::start(&ctx.cluster, "chat", 2, 24);
     let upgraded = ctx
         .helm
         .install(&["worker.log=debug", "gateway.log=debug", "controller.log=info\\,hearth_operator=debug"])
@@ -53,20 +31,11 @@ pub(super) async fn upgrade_with_requests_running(ctx: &Ctx) -> Result<()> {
     };
     let rolled = tokio::time::timeout(Duration::from_secs(90), rolled).await;
     // Past the upgrade, the clients must still be served, by the new worker.
-    let target = done.load(Ordering::Relaxed) + 4;
-    let goes_on = tokio::time::timeout(Duration::from_secs(90), async {
-        while done.load(Ordering::Relaxed) < target && !clients.iter().any(JoinHandle::is_finished) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await?.context("a request failed during the upgrade")?;
-    }
+    let goes_on = traffic.goes_on(4, Duration::from_secs(90)).await;
+    traffic.stop().await?;
     upgraded?;
     rolled.context("the worker Pod was not replaced")?;
-    goes_on.context("requests stopped after the upgrade")?;
+    goes_on.context("after the upgrade")?;
     ensure!(worker_uid(ctx).await? != old_worker, "the worker Pod is the old one");
     Ok(())
 }

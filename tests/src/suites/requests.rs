@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hearth_proto::inference::v1::{
-    Chat, ChatMessage, GenerateRequest, GenerateResponse, SamplingOptions, StopOptions, TokenIds,
-    generate_request::Input, generate_response::Event,
+    Chat, ChatMessage, GenerateRequest, SamplingOptions, StopOptions, TokenIds, generate_request::Input,
 };
+use prost::Message;
 use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::harness::{Ctx, Gateway, prompt, served_model, smollm2};
+use crate::harness::{Ctx, GENERATE, Gateway, call, prompt, smollm2};
 
 /// The status of a request that must fail before its first token.
 async fn refusal(gateway: &Gateway, request: GenerateRequest) -> Result<Status> {
@@ -74,44 +74,56 @@ pub(super) async fn bad_requests_name_the_field(ctx: &Ctx) -> Result<()> {
     );
 
     // Bytes that are not UTF-8, where the schema says string.
-    let mut codec = tonic_types_raw::invalid_utf8("chat");
-    let status = tonic_types_raw::send(&gateway, &mut codec).await;
+    let status = call(&gateway.grpc, GENERATE, &[], &invalid_utf8("chat")).await?;
     ensure!(
         matches!(status.code(), Code::InvalidArgument | Code::Internal) && !status.message().is_empty(),
         "invalid UTF-8: {status}"
     );
 
     let chat = input(Input::Chat(Chat {
-        messages: vec![ChatMessage { role: "user".into(), content: "Say hello.".into() }],
-        add_generation_prompt: None,
+        messages: vec![ChatMessage {
+            role: "user".into(),
+            content: "Say hello.".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
     }));
     let answer = gateway.generate(chat).await?;
     ensure!(answer.tokens > 0, "nothing after the bad requests");
     Ok(())
 }
 
-/// A request for a model that is being fetched sees how far that is, and ends at its deadline.
-pub(super) async fn deadline_while_loading(ctx: &Ctx) -> Result<()> {
-    // At 8 MB a second or less, the file takes longer than the request may.
-    let slow = json!({"source": {"uri": ctx.faulty("slow=8000")?}, "context": {"min": 512}, "sequences": 1});
-    let model = served_model("slow", slow);
-    ctx.cluster.apply(&model).await?;
-    ctx.wait_condition(&model, "Placed", "True").await?;
-    let gateway = ctx.gateway().await?;
-    let mut stream = gateway.start(prompt("slow", "Hello", 4), Duration::from_secs(6)).await?;
-    let mut furthest = 0;
-    let status = loop {
-        match stream.message().await {
-            Ok(Some(GenerateResponse { event: Some(Event::Waiting(waiting)) })) => {
-                ensure!(!waiting.message.is_empty(), "waiting without a word");
-                furthest = furthest.max(waiting.done_bytes);
-            }
-            Ok(other) => anyhow::bail!("instead of waiting: {other:?}"),
-            Err(status) => break status,
+/// The same through the OpenAI API: 400, and the field by OpenAI's name.
+pub(super) async fn bad_openai_requests_name_the_field(ctx: &Ctx) -> Result<()> {
+    ctx.apply_ready(&smollm2(ctx, "chat")).await?;
+    let (http, base) = (reqwest::Client::new(), ctx.gateway().await?.http);
+    let hello = json!([{"role": "user", "content": "Hello"}]);
+    let cases = [
+        ("completions", json!({"prompt": ""}), "prompt"),
+        ("completions", json!({"prompt": []}), "prompt"),
+        ("completions", json!({}), "prompt"),
+        ("completions", json!({"prompt": "word ".repeat(3000)}), "prompt"),
+        ("chat/completions", json!({"messages": []}), "messages"),
+        ("chat/completions", json!({}), "messages"),
+        ("chat/completions", json!({"messages": [{"role": "user"}]}), "messages[0].content"),
+        ("chat/completions", json!({"messages": hello, "temperature": -1}), "temperature"),
+        ("chat/completions", json!({"messages": hello, "max_tokens": 0}), "max_tokens"),
+    ];
+    for (path, fields, param) in cases {
+        for stream in [false, true] {
+            let mut body = fields.clone();
+            (body["model"], body["stream"]) = (json!("chat"), json!(stream));
+            let response = http.post(format!("{base}/v1/{path}")).json(&body).send().await?;
+            let status = response.status();
+            let error = response.json::<serde_json::Value>().await?["error"].take();
+            ensure!(status == 400, "{path} without a good {param}: {status} {error}");
+            ensure!(error["param"] == param, "the error names {}, not {param}: {error}", error["param"]);
+            ensure!(error["message"].as_str().is_some_and(|said| said.contains(param)), "{error}");
         }
-    };
-    ensure!(status.code() == Code::DeadlineExceeded, "ended with {status}");
-    ensure!(furthest > 0, "no progress was told");
+    }
+    let good = json!({"model": "chat", "messages": hello, "max_tokens": 2});
+    let response = http.post(format!("{base}/v1/chat/completions")).json(&good).send().await?;
+    ensure!(response.status() == 200, "after the bad requests: {}", response.status());
     Ok(())
 }
 
@@ -133,50 +145,10 @@ pub(super) async fn client_gone_frees_the_sequence(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// Sends a message whose bytes no Rust `String` could hold.
-mod tonic_types_raw {
-    use std::str::FromStr;
-
-    use http_body_util::{BodyExt, Full};
-    use tonic::{Code, Status};
-
-    use crate::harness::Gateway;
-
-    /// A `GenerateRequest` with a prompt of 0xFF bytes, as a gRPC frame.
-    pub(super) fn invalid_utf8(model: &str) -> Vec<u8> {
-        let mut message = vec![0x0A, model.len() as u8];
-        message.extend_from_slice(model.as_bytes());
-        message.extend_from_slice(&[0x12, 2, 0xFF, 0xFE]);
-        let mut frame = vec![0];
-        frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
-        frame.extend_from_slice(&message);
-        frame
-    }
-
-    /// The status that the gateway answers.
-    pub(super) async fn send(gateway: &Gateway, frame: &mut Vec<u8>) -> Status {
-        match try_send(gateway, std::mem::take(frame)).await {
-            Ok(status) => status,
-            Err(error) => Status::unknown(error.to_string()),
-        }
-    }
-
-    async fn try_send(gateway: &Gateway, frame: Vec<u8>) -> anyhow::Result<Status> {
-        use tonic::client::GrpcService;
-        let mut channel = gateway.channel.clone();
-        std::future::poll_fn(|cx| GrpcService::<tonic::body::Body>::poll_ready(&mut channel, cx)).await?;
-        let request = http::Request::post("/hearth.inference.v1.InferenceService/Generate")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(tonic::body::Body::new(Full::from(frame).map_err(|never| match never {})))?;
-        let response = GrpcService::<tonic::body::Body>::call(&mut channel, request).await?;
-        if let Some(status) = Status::from_header_map(response.headers()) {
-            return Ok(status);
-        }
-        let collected = response.into_body().collect().await?;
-        let trailers = collected.trailers().cloned().unwrap_or_default();
-        let code = trailers.get("grpc-status").and_then(|value| i32::from_str(value.to_str().ok()?).ok());
-        Ok(Status::from_header_map(&trailers)
-            .unwrap_or_else(|| Status::new(Code::from_i32(code.unwrap_or(2)), "no status")))
-    }
+/// A `GenerateRequest` whose prompt no Rust `String` could hold.
+fn invalid_utf8(model: &str) -> Vec<u8> {
+    let mut message = prompt(model, "", 4).encode_to_vec();
+    // Field 2, of two bytes. The last input of several counts.
+    message.extend_from_slice(&[0x12, 2, 0xFF, 0xFE]);
+    message
 }

@@ -77,10 +77,6 @@ impl Kv {
         &self.layers[layer]
     }
 
-    pub(crate) fn layers(&self) -> &[Layer] {
-        &self.layers
-    }
-
     /// Bytes of all pages.
     pub(crate) fn bytes(&self) -> usize {
         self.arena.len()

@@ -13,7 +13,7 @@ pub(crate) fn footprint(program: &CpuProgram, shape: &Shape, vocabulary: u32) ->
     let allowance = allowance.of(DeviceKind::Cpu);
     // A sequence's answers, which the engine keeps.
     let answers = program.output().width() * shape.sequences as usize * size_of::<f32>();
-    let registers = program.registers.iter().map(|register| register.bytes()).sum::<usize>();
+    let registers = program.registers.iter().map(hearth_kernels::arena::Floats::bytes).sum::<usize>();
     Footprint {
         weights: program.weights.bytes() as u64,
         kv: program.kv.bytes() as u64,

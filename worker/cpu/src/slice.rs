@@ -4,14 +4,17 @@ use std::ops::Range;
 
 use hearth_kernels::attend::SPLIT_TOKENS;
 use hearth_kernels::pool::Picks;
+use hearth_model::footprint::PACKED_ROWS;
 use hearth_program::{PAGE_TOKENS, PREFILL_CHUNK, PageLayout, Row, Stage};
 
 /// Rows (tokens) of a slice at the most: a piece of a prompt and beside it last tokens
 /// of other sequences. More rows would be no faster: the weights are read once for
 /// so many that multiplying takes longer.
-pub(crate) const SLICE_ROWS: usize = PREFILL_CHUNK + 64;
+pub(crate) const SLICE_ROWS: usize = PACKED_ROWS as usize;
 
-const _: () = assert!(SLICE_ROWS.is_multiple_of(PAGE_TOKENS) && SPLIT_TOKENS.is_multiple_of(PAGE_TOKENS));
+const _: () = assert!(SLICE_ROWS.is_multiple_of(PAGE_TOKENS) && SLICE_ROWS > PREFILL_CHUNK);
+const _: () = assert!(SPLIT_TOKENS.is_multiple_of(PAGE_TOKENS));
+const _: () = assert!(SPLIT_TOKENS == hearth_model::footprint::SPLIT_TOKENS as usize);
 
 /// Some rows that are computed together. Its lists keep their memory.
 #[derive(Debug)]

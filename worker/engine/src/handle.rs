@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::api::{
     Backend, Cancel, Input, Listener, LoadEvent, LoadSpec, Outlet, Request, RequestError, Sink, StartError,
     UnknownModel,
 };
 use crate::loader::Runtime;
+use crate::pulse::{Heart, Pulse};
+use crate::reader::Reader;
 use crate::simulated::Simulated;
 use crate::thread::{self, Message, Order, front};
+use hearth_cpu::Cpu;
 use hearth_reference::Reference;
-use hearth_text::TextModel;
 
-/// A handle to an engine: one thread that holds one device, and one that turns
-/// text into tokens for it.
+/// A handle to an engine: one thread that holds one device, and ones that turn
+/// requests into tokens for it.
 ///
 /// Clones name the same engine. No method waits: answers come through callbacks,
 /// on the engine's threads. When the last handle goes, requests end with
@@ -27,16 +30,17 @@ pub struct Engine {
 
 struct Inner {
     orders: Orders,
-    front: Option<mpsc::Sender<front::Task>>,
+    front: Option<front::Front>,
     device: JoinHandle<()>,
+    heart: Arc<Heart>,
 }
 
 /// Sends to the device thread. An order that comes back has no thread to go to.
 pub(crate) type Orders = Arc<dyn Fn(Order) + Send + Sync>;
 
-/// The text side of the models that are loaded, for whoever has to read a
+/// What reads the requests of the models that are loaded, for whoever has to read a
 /// request before the device does.
-pub(crate) type Library = Arc<RwLock<HashMap<String, Arc<TextModel>>>>;
+pub(crate) type Library = Arc<RwLock<HashMap<String, Arc<Reader>>>>;
 
 impl Engine {
     /// Starts an engine.
@@ -45,6 +49,7 @@ impl Engine {
     /// The build or the machine lacks the device, or there is no thread to be had.
     pub fn start(kind: Backend) -> Result<Self, StartError> {
         match kind {
+            Backend::Cpu(config) => Self::run(Cpu::open(config)?),
             Backend::Reference(compute) => Self::run(Reference::open(compute)?),
             Backend::Simulated(config) => Self::run(Simulated::open(config)?),
         }
@@ -53,14 +58,16 @@ impl Engine {
     fn run<R: Runtime>(runtime: R) -> Result<Self, StartError> {
         let library = Library::default();
         let (messages, inbox) = mpsc::channel();
-        let device = thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library))?;
+        let heart = Arc::<Heart>::default();
+        let device =
+            thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library), Arc::clone(&heart))?;
         let orders: Orders = Arc::new(move |order| {
             if let Err(mpsc::SendError(Message::Order(order))) = messages.send(Message::Order(order)) {
                 order.refuse();
             }
         });
-        let front = front::spawn(library, Arc::clone(&orders))?;
-        Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device }) })
+        let front = front::spawn(&library, &orders)?;
+        Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device, heart }) })
     }
 
     /// Loads a model. `on` hears [`LoadEvent::Progress`] any number of times,
@@ -107,15 +114,20 @@ impl Engine {
         !self.inner.device.is_finished()
     }
 
+    /// What the device thread is at. Never waits, also when that thread hangs in a
+    /// driver: then [`Pulse::is_late`], and only the end of the process helps.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.inner.heart.pulse(Instant::now())
+    }
+
     fn order(&self, order: Order) {
         (self.inner.orders)(order);
     }
 
     fn read(&self, task: front::Task) {
-        if let Some(front) = &self.inner.front
-            && let Err(mpsc::SendError(task)) = front.send(task)
-        {
-            task.refuse();
+        if let Some(front) = &self.inner.front {
+            front.send(task);
         }
     }
 }
@@ -130,7 +142,7 @@ impl Drop for Inner {
 }
 
 /// A poisoned library is still a map.
-pub(crate) fn look_up(library: &Library, id: &str) -> Option<Arc<TextModel>> {
+pub(crate) fn look_up(library: &Library, id: &str) -> Option<Arc<Reader>> {
     library.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
 }
 
@@ -140,6 +152,8 @@ mod tests {
 
     use hearth_model::testing::{TinyLlama, tiny_llama_gguf};
     use hearth_model::{Footprint, KvType, Model};
+
+    use hearth_text::TextModel;
 
     use super::*;
     use hearth_program::{BuildError, Built, Watch};
@@ -215,6 +229,7 @@ mod tests {
                 input: Input::Prompt("x".into()),
                 sampling: Sampling::greedy(),
                 stop: Stop::default(),
+                constraint: None,
             };
             (engine.generate("m", request, Box::new(sink)), items)
         };

@@ -21,12 +21,16 @@ pub mod batch;
 pub mod conformance;
 mod handle;
 mod loader;
+mod pulse;
+mod reader;
 pub mod simulated;
 mod thread;
 
 pub use api::{
-    Backend, Cancel, ChatMessage, Compute, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec,
-    MAX_STOP_SEQUENCES, OpenError, Phase, Request, RequestError, Sampling, SimulatedConfig, Sink, StartError,
-    Stop, UnknownModel, Usage,
+    Backend, Cancel, Chat, ChatMessage, Compute, CpuConfig, Dry, FinishReason, Gone, Grammar, Input, Item,
+    Json, LoadError, LoadEvent, LoadSpec, LogitBias, MAX_STOP_SEQUENCES, OpenError, Phase, Request,
+    RequestError, Sampling, SimulatedConfig, Sink, StartError, Stop, TokenLogprob, TokenLogprobs,
+    UnknownModel, Usage,
 };
 pub use handle::Engine;
+pub use pulse::{Pulse, StepUnderWay};

@@ -1,5 +1,6 @@
 //! Where models come from: what each kind of engine does to load one.
 
+use hearth_cpu::{Cpu, CpuProgram};
 use hearth_model::{Footprint, Model};
 use hearth_program::{BuildError, Built, Program, Watch, build};
 use hearth_reference::{Reference, ReferenceProgram};
@@ -22,6 +23,20 @@ pub(crate) trait Runtime: Send + Sync + 'static {
         text: &TextModel,
         watch: &mut dyn Watch,
     ) -> Result<Built<Self::Program>, BuildError>;
+}
+
+impl Runtime for Cpu {
+    type Program = CpuProgram;
+
+    fn load(
+        &self,
+        spec: &LoadSpec,
+        model: &Model,
+        _: &TextModel,
+        watch: &mut dyn Watch,
+    ) -> Result<Built<CpuProgram>, BuildError> {
+        self.build(&spec.path, model, &spec.shape(), watch)
+    }
 }
 
 impl Runtime for Reference {

@@ -138,8 +138,7 @@ mod tests {
         let layout = PageLayout::new(windows, &shape(1000, 3));
         let groups = layout.groups.iter().map(|g| (g.window, g.layers.as_slice(), g.pages));
         let sliding = 3 * ((63 + PREFILL_CHUNK).div_ceil(PAGE_TOKENS) + 1);
-        let expected: [(_, &[usize], _); 2] =
-            [(Some(64), &[0, 1, 3], sliding), (None, &[2], 3 * 32)];
+        let expected: [(_, &[usize], _); 2] = [(Some(64), &[0, 1, 3], sliding), (None, &[2], 3 * 32)];
         assert_eq!(groups.collect::<Vec<_>>(), expected);
     }
 

@@ -12,9 +12,10 @@ use crate::pages::{PageId, PageLayout};
 /// of the rows. So sequences share what they have in common, and a page that is
 /// given to another sequence needs no word to the program.
 ///
-/// The result for a sequence depends on its own tokens alone: which path a row
-/// takes is decided by its [`Stage`], never by the rows beside it. So a request
-/// gives the same output in whatever company it runs.
+/// The numbers of a token depend on the tokens before it and on the [`Stage`] in which
+/// each was taken: not on the rows beside it, and not on where a row begins or ends.
+/// So a request gives the same output in whatever company it runs, whether its prompt
+/// was found in pages or read, and with guesses as without.
 pub trait Program: Send {
     /// The pages that there are. They are allocated when the program is built and
     /// go with it.
@@ -22,6 +23,20 @@ pub trait Program: Send {
 
     /// What an answer is made of.
     fn output(&self) -> Output;
+
+    /// Whether a token's keys, values and answer are the same numbers, to the bit,
+    /// whether it is read as part of a prompt or decoded. Then output that was
+    /// generated is kept for prompts that begin with it, and read like a prompt where
+    /// a sequence is computed anew. Otherwise only prompts are.
+    fn decodes_as_it_prefills(&self) -> bool {
+        false
+    }
+
+    /// Pieces of prompts that one step takes at the most, each of another sequence.
+    /// What a step holds at its widest is allocated for so many.
+    fn prefill_rows(&self) -> usize {
+        1
+    }
 
     /// Takes the tokens of every row through the model, writes their keys and
     /// values to the pages that the rows' tables name, and writes

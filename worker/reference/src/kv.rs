@@ -60,7 +60,8 @@ impl Kv {
             }
         }
         let page = |layers: usize, dim| Page::new(storage, [layers * kv_heads, PAGE_TOKENS, dim], device);
-        let pair = |layers| RwLock::new(Pair { keys: page(layers, key_dim), values: page(layers, value_dim) });
+        let pair =
+            |layers| RwLock::new(Pair { keys: page(layers, key_dim), values: page(layers, value_dim) });
         let groups = layout.groups.iter();
         let groups = groups.map(|group| (0..group.pages).map(|_| pair(group.layers.len())).collect());
         Self { groups: groups.collect(), places, layout, kv_heads }
@@ -132,7 +133,6 @@ impl Kv {
         &self.groups[group][id.0 as usize]
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -60,7 +60,8 @@ impl Reference {
         shape: &Shape,
         watch: &mut dyn Watch,
     ) -> Result<Built<ReferenceProgram>, BuildError> {
-        let program = ReferenceProgram::read(path, model, shape, KvStorage::Kept(shape.kv_type), self, watch)?;
+        let program =
+            ReferenceProgram::read(path, model, shape, KvStorage::Kept(shape.kv_type), self, watch)?;
         let measured = measure::footprint(&program, shape, model.dims.vocab);
         Ok(Built { program, measured })
     }
@@ -82,7 +83,12 @@ impl ReferenceProgram {
     ///
     /// # Errors
     /// The device is not there, or the file cannot be read as a model.
-    pub fn open(path: &Path, shape: &Shape, storage: KvStorage, compute: Compute) -> Result<Self, BuildError> {
+    pub fn open(
+        path: &Path,
+        shape: &Shape,
+        storage: KvStorage,
+        compute: Compute,
+    ) -> Result<Self, BuildError> {
         let reference =
             Reference::open(compute).map_err(|error| BuildError::Internal { message: error.to_string() })?;
         Self::read(path, &build::read(path)?, shape, storage, &reference, &mut Unwatched)
@@ -99,7 +105,8 @@ impl ReferenceProgram {
         let Reference { compute, device } = reference;
         let graph = arch::graph(model);
         let mut file = weights::File::open(path)?;
-        let ropes = graph.ropes.iter().map(|rope| RopeTable::read(rope, shape.context_tokens, &mut file, device));
+        let ropes =
+            graph.ropes.iter().map(|rope| RopeTable::read(rope, shape.context_tokens, &mut file, device));
         let ropes = ropes.collect::<Result<Vec<_>, _>>()?;
         let weights = Weights::read(&graph.weights, &mut file, device, watch)?;
         let layout = PageLayout::new(graph.windows(), shape);

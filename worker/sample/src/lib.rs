@@ -41,7 +41,7 @@ mod testing;
 mod vocabulary;
 mod wrong;
 
-pub use constraint::{Constraint, ConstraintError};
+pub use constraint::{Constraint, ConstraintError, Grammar, Guide};
 pub use logprobs::Logprobs;
 pub use mask::TokenMask;
 pub use picker::{Next, PickError, Picked, Picker, Plan, Workspace};

@@ -1,9 +1,12 @@
 //! Between the wire's types and the engine's.
 
+mod chat;
+mod options;
+
 use std::time::Duration;
 
 use hearth_engine::{
-    ChatMessage, FinishReason, Input, LoadSpec, Request, RequestError, Sampling, Stop, Usage,
+    FinishReason, Input, LoadSpec, Request, RequestError, TokenLogprob, TokenLogprobs, Usage,
 };
 use hearth_model::KvType;
 use hearth_proto::engine::v1::LoadRequest;
@@ -30,26 +33,17 @@ pub(super) fn load_spec(request: LoadRequest) -> Result<LoadSpec, Status> {
 
 /// The replica that is meant, and what is asked of it.
 pub(super) fn request(request: api::GenerateRequest) -> Result<(String, Request), Status> {
-    let api::GenerateRequest { model, input, sampling, stop } = request;
+    let api::GenerateRequest { model, input, sampling, stop, constraint } = request;
     let input = match input {
         None => return Err(no_input("one of prompt, chat and tokens")),
         Some(generate_request::Input::Prompt(text)) => Input::Prompt(text),
-        Some(generate_request::Input::Chat(messages)) => chat(messages),
+        Some(generate_request::Input::Chat(messages)) => chat::input(messages)?,
         Some(generate_request::Input::Tokens(tokens)) => Input::Tokens(tokens.ids),
     };
-    let api::SamplingOptions { temperature, top_k, top_p, min_p, seed } = sampling.unwrap_or_default();
-    let default = Sampling::default();
-    let sampling = Sampling {
-        temperature: temperature.unwrap_or(default.temperature),
-        top_k: top_k.unwrap_or(default.top_k),
-        top_p: top_p.unwrap_or(default.top_p),
-        min_p: min_p.unwrap_or(default.min_p),
-        seed,
-        ..default
-    };
-    let api::StopOptions { max_tokens, sequences, ignore_eos } = stop.unwrap_or_default();
-    let stop = Stop { max_tokens, sequences, ignore_eos: ignore_eos.unwrap_or(false) };
-    Ok((model, Request { input, sampling, stop }))
+    let sampling = options::sampling(sampling.unwrap_or_default());
+    let stop = options::stop(stop.unwrap_or_default());
+    let constraint = constraint.map(options::constraint).transpose()?;
+    Ok((model, Request { input, sampling, stop, constraint }))
 }
 
 pub(super) fn tokenize(request: api::TokenizeRequest) -> Result<(String, Input), Status> {
@@ -57,24 +51,13 @@ pub(super) fn tokenize(request: api::TokenizeRequest) -> Result<(String, Input),
     let input = match input {
         None => return Err(no_input("one of prompt and chat")),
         Some(tokenize_request::Input::Prompt(text)) => Input::Prompt(text),
-        Some(tokenize_request::Input::Chat(messages)) => chat(messages),
+        Some(tokenize_request::Input::Chat(messages)) => chat::input(messages)?,
     };
     Ok((model, input))
 }
 
 fn no_input(what: &str) -> Status {
     status::invalid("input", format!("is missing: give {what}"))
-}
-
-fn chat(chat: api::Chat) -> Input {
-    let api::Chat { messages, add_generation_prompt } = chat;
-    Input::Chat {
-        messages: messages
-            .into_iter()
-            .map(|api::ChatMessage { role, content }| ChatMessage { role, content })
-            .collect(),
-        add_generation_prompt: add_generation_prompt.unwrap_or(true),
-    }
 }
 
 pub(super) fn finish(reason: FinishReason, usage: Usage, stop_sequence: Option<String>) -> api::Finish {
@@ -88,6 +71,11 @@ pub(super) fn finish(reason: FinishReason, usage: Usage, stop_sequence: Option<S
         usage: Some(api::Usage { prompt_tokens, completion_tokens }),
         stop_sequence,
     }
+}
+
+pub(super) fn logprobs(TokenLogprobs { token, top }: TokenLogprobs) -> api::TokenLogprobs {
+    let one = |TokenLogprob { id, bytes, logprob }| api::TokenLogprob { id, bytes, logprob };
+    api::TokenLogprobs { token: Some(one(token)), top: top.into_iter().map(one).collect() }
 }
 
 pub(super) fn request_error(error: &RequestError) -> Status {

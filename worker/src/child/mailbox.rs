@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 use hearth_engine::{Cancel, Gone, Item, Sink};
 use hearth_proto::inference::v1::generate_response::Event;
-use hearth_proto::inference::v1::{Delta, GenerateResponse};
+use hearth_proto::inference::v1::{Delta, GenerateResponse, TokenLogprobs};
 use tonic::Status;
 
 use super::convert;
@@ -20,6 +20,7 @@ use super::convert;
 struct Contents {
     text: String,
     token_ids: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
     /// There is a delta, perhaps with empty text and no ids.
     delta: bool,
     end: Option<Result<Event, Status>>,
@@ -49,9 +50,10 @@ impl Sink for MailboxSink {
             return Err(Gone);
         }
         match item {
-            Item::Delta { text, token_ids } => {
+            Item::Delta { text, token_ids, logprobs } => {
                 shared.text.push_str(&text);
                 shared.token_ids.extend(token_ids);
+                shared.logprobs.extend(logprobs.into_iter().map(convert::logprobs));
                 shared.delta = true;
             }
             Item::Finish { reason, usage, stop_sequence } => {
@@ -97,6 +99,7 @@ impl Stream for Reader {
             let delta = Delta {
                 text: std::mem::take(&mut shared.text),
                 token_ids: std::mem::take(&mut shared.token_ids),
+                logprobs: std::mem::take(&mut shared.logprobs),
             };
             return Poll::Ready(Some(Ok(GenerateResponse { event: Some(Event::Delta(delta)) })));
         }
@@ -116,10 +119,12 @@ impl Stream for Reader {
 mod tests {
     use super::*;
     use futures::StreamExt;
-    use hearth_engine::{FinishReason, Usage};
+    use hearth_engine::{FinishReason, TokenLogprob, Usage};
 
     fn delta(text: &str, id: u32) -> Item {
-        Item::Delta { text: text.into(), token_ids: vec![id] }
+        let token = TokenLogprob { id, bytes: text.into(), logprob: -1.0 };
+        let logprobs = vec![hearth_engine::TokenLogprobs { token, top: vec![] }];
+        Item::Delta { text: text.into(), token_ids: vec![id], logprobs }
     }
 
     fn finish() -> Item {
@@ -133,7 +138,13 @@ mod tests {
         sink.send(delta("b", 2)).unwrap();
         sink.send(finish()).unwrap();
         let first = reader.next().await.unwrap().unwrap().event;
-        assert_eq!(first, Some(Event::Delta(Delta { text: "ab".into(), token_ids: vec![1, 2] })));
+        let Some(Event::Delta(Delta { text, token_ids, logprobs })) = first else { panic!("{first:?}") };
+        assert_eq!((text.as_str(), token_ids), ("ab", vec![1, 2]));
+        let of = logprobs.into_iter().filter_map(|logprobs| logprobs.token);
+        assert_eq!(
+            of.map(|token| (token.id, token.bytes)).collect::<Vec<_>>(),
+            [(1, b"a".to_vec()), (2, b"b".to_vec())]
+        );
         assert!(matches!(reader.next().await.unwrap().unwrap().event, Some(Event::Finish(_))));
         assert!(reader.next().await.is_none());
     }

@@ -10,6 +10,7 @@
 mod convert;
 mod load;
 mod mailbox;
+mod pulse;
 mod service;
 
 use std::fs::Permissions;
@@ -37,6 +38,11 @@ pub const EXIT_NOT_STARTED: u8 = 78;
 /// A request of 4 MiB, the limit at the worker's own port, is re-encoded with
 /// the replica's id instead of the model's name on its way here.
 pub const MESSAGE_LIMIT: usize = 8 << 20;
+
+/// The health service that is `NOT_SERVING` while the device thread hangs: the
+/// process itself still answers then, and cannot say it by ending, for a thread
+/// within a driver lets no process end.
+pub const DEVICE_SERVICE: &str = "hearth.engine.device";
 
 /// How often the engine's thread is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -88,7 +94,7 @@ pub async fn run(config: ChildConfig) -> Result<Ended, ChildError> {
     let listener = UnixListener::bind(&config.socket).map_err(socket)?;
     std::fs::set_permissions(&config.socket, Permissions::from_mode(0o600)).map_err(socket)?;
 
-    let (_, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
     let service = EngineServiceServer::new(service::EngineApi::new(engine.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
@@ -102,6 +108,7 @@ pub async fn run(config: ChildConfig) -> Result<Ended, ChildError> {
         served = server => served.map(|()| Ended::Asked).map_err(ChildError::Serve),
         () = parent_gone() => Ok(Ended::Asked),
         () = engine_dead(&engine) => Ok(Ended::EngineFault),
+        () = pulse::tell(|| engine.pulse(), &reporter) => Ok(Ended::EngineFault),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use hearth_engine::{Backend, Compute, SimulatedConfig};
+use hearth_engine::{Backend, Compute, CpuConfig, SimulatedConfig};
 
 use crate::child::{self, ChildConfig, ChildError, EXIT_ENGINE_FAULT, EXIT_NOT_STARTED, Ended, FAILED};
 use crate::host::SimulatedDevice;
@@ -14,6 +14,9 @@ use crate::host::SimulatedDevice;
 pub(super) enum EngineCompute {
     /// The processor.
     Cpu,
+    /// The processor, with packed weights and 8-bit activations: fast, and not yet the
+    /// default, because it is not yet compared with others over the types that files have.
+    Packed,
     /// The first CUDA device that is visible.
     Cuda,
     /// The first Vulkan device.
@@ -28,6 +31,7 @@ impl EngineCompute {
     pub(super) fn backend(self, simulated: Option<SimulatedConfig>) -> Backend {
         match self {
             Self::Cpu => Backend::Reference(Compute::Cpu),
+            Self::Packed => Backend::Cpu(CpuConfig::default()),
             Self::Cuda => Backend::Reference(Compute::Cuda(0)),
             Self::Vulkan => Backend::Reference(Compute::Vulkan(0)),
             Self::Metal => Backend::Reference(Compute::Metal),

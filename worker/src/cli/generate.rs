@@ -8,7 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use hearth_engine::{
-    ChatMessage, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling, Stop, Usage,
+    Chat, ChatMessage, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling, Stop,
+    Usage,
 };
 use hearth_model::KvType;
 
@@ -84,10 +85,9 @@ impl GenerateArgs {
 
     fn into_request(self) -> Request {
         let input = if self.chat {
-            let message = |role: &str, content| ChatMessage { role: role.to_owned(), content };
-            let system = self.system.map(|text| message("system", text));
-            let messages = system.into_iter().chain([message("user", self.prompt)]).collect();
-            Input::Chat { messages, add_generation_prompt: true }
+            let system = self.system.map(|text| ChatMessage::new("system", text));
+            let messages = system.into_iter().chain([ChatMessage::new("user", self.prompt)]).collect();
+            Input::Chat(Chat::new(messages))
         } else {
             Input::Prompt(self.prompt)
         };
@@ -101,7 +101,13 @@ impl GenerateArgs {
                 seed: self.seed,
                 ..Sampling::default()
             },
-            stop: Stop { max_tokens: Some(self.max_tokens), sequences: self.stop, ignore_eos: false },
+            stop: Stop {
+                max_tokens: Some(self.max_tokens),
+                sequences: self.stop,
+                ignore_eos: false,
+                min_tokens: 0,
+            },
+            constraint: None,
         }
     }
 }

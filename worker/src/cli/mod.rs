@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod engine;
 mod generate;
 mod log;
@@ -25,6 +26,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Answer one prompt from a model file, and end.
     Generate(generate::GenerateArgs),
+    /// Measure the engine on a model file, and end.
+    Bench(bench::BenchArgs),
     /// Hold one device for a worker process. `serve` starts these itself; they
     /// end when their standard input does.
     #[command(hide = true)]
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Serve(args) => finish(args.run(&log)),
         Command::Generate(args) => finish(args.run()),
+        Command::Bench(args) => finish(args.run()),
         Command::Engine(args) => args.run(),
     }
 }

@@ -50,6 +50,10 @@ pub(super) struct ServeArgs {
     /// Bytes of each device that are left to others.
     #[arg(long, env = "HEARTH_RESERVE_BYTES", default_value_t = 0, value_name = "BYTES")]
     reserve_bytes: u64,
+    /// Bytes that model files may take; all of the disk, if left out. Files that no
+    /// model needs make room, longest unused first.
+    #[arg(long, env = "HEARTH_STORE_BYTES", value_name = "BYTES")]
+    store_bytes: Option<u64>,
     /// The devices of `--compute Simulated`: a JSON array of objects with uuid,
     /// memoryBytes, and optionally product, usedByOthersBytes,
     /// decodeTokensPerSecond, prefillTokensPerSecond, loadBytesPerSecond.
@@ -116,6 +120,7 @@ impl ServeArgs {
                 visible: self.visible_devices,
             },
             reserve: self.reserve_bytes,
+            store_bytes: self.store_bytes,
             policy: Policy {
                 plain_http: if self.allow_plain_http { PlainHttp::Allow } else { PlainHttp::Refuse },
                 allow_private: self.allow_private,

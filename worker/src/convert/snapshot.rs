@@ -15,20 +15,24 @@ use crate::host::{Device, DeviceKind};
 /// Bytes of the model store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreUse {
-    /// What the store could hold: what it holds, and what is free.
+    /// What the store could hold.
     pub capacity: u64,
     /// What it holds.
     pub used: u64,
+    /// Of that, what no replica here needs.
+    pub unused: u64,
 }
 
-/// Others write to the same disk: changes of less are not told.
+/// Others write to the same disk: changes of less are not told, if the disk is a
+/// large one.
 const STORE_NOISE: u64 = 256 << 20;
 
 impl StoreUse {
     /// What was told `before`, unless more than noise changed.
     #[must_use]
     pub fn settle(self, before: Self) -> Self {
-        let same = self.used == before.used && self.capacity.abs_diff(before.capacity) < STORE_NOISE;
+        let same = (self.used, self.unused) == (before.used, before.unused)
+            && self.capacity.abs_diff(before.capacity) < STORE_NOISE.min(before.capacity / 16);
         if same { before } else { self }
     }
 }
@@ -46,7 +50,11 @@ pub fn snapshot(
         applied: state.applied.map(fence_to_proto),
         devices: devices.iter().map(|(device, memory)| device_status(state, device, *memory)).collect(),
         replicas: replicas(state, outstanding, now),
-        store: Some(proto::Store { capacity_bytes: store.capacity, used_bytes: store.used }),
+        store: Some(proto::Store {
+            capacity_bytes: store.capacity,
+            used_bytes: store.used,
+            unused_bytes: store.unused,
+        }),
         draining: state.leaving,
     }
 }

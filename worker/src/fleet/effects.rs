@@ -104,13 +104,12 @@ impl Fleet {
 
     fn fetch(&mut self, of: Try, file: FileSpec) {
         let (store, messages) = (self.store.clone(), self.messages.clone());
-        let keep: Vec<FileSpec> = self.state.instances.values().map(|i| i.spec.file.clone()).collect();
         let death = Event::FetchFailed { of, failure: internal("fetching") };
         let work = self.tasks.spawn(Death::Means(death), async move {
             // Pieces come in more often than anybody wants to hear of; what is
             // told is the latest at each look, so that a stall shows, too.
             let latest = watch::Sender::new((0, 0));
-            let fetching = store.fetch(&file, &keep, |done, total| {
+            let fetching = store.fetch(&file, |done, total| {
                 latest.send_replace((done, total));
             });
             let telling = async {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::event::Effect;
+use super::schedule::FETCH_STANDS_ASIDE;
 use super::state::{DeviceSlot, Instance, Stage, State};
 use crate::spec::Failure;
 
@@ -65,12 +66,23 @@ impl State {
         }
     }
 
-    /// When time alone will change something.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    /// When time alone will change something, after `now`.
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let loading = self.loading_devices();
         let calm = self.devices.iter().filter(|(uuid, _)| !loading.contains(*uuid));
         let stable = calm.filter_map(|(_, slot)| slot.stable_at());
-        self.instances.values().filter_map(Instance::deadline).chain(stable).min()
+        let aside = self.next_turn(now);
+        self.instances.values().filter_map(Instance::deadline).chain(stable).chain(aside).min()
+    }
+
+    /// When the next fetch stands aside for one that waits, if one waits.
+    fn next_turn(&self, now: Instant) -> Option<Instant> {
+        let waits = |i: &Instance| i.stage == Stage::Waiting { not_before: None };
+        let stands_aside = |i: &Instance| match i.stage {
+            Stage::Fetching { since, .. } => Some(since + FETCH_STANDS_ASIDE).filter(|at| *at > now),
+            _ => None,
+        };
+        self.instances.values().any(waits).then(|| self.instances.values().filter_map(stands_aside).min())?
     }
 
     /// Devices on which a load is under way, and with it a reason to end.

@@ -4,10 +4,50 @@ use std::time::Instant;
 
 use hearth_model::Footprint;
 
-use super::state::{Stage, State};
+use super::event::InstanceId;
+use super::state::{Instance, Stage, State};
 use crate::spec::Failure;
 
+/// The reason of a load that found too little memory, here or at the engine.
+pub(super) const OUT_OF_MEMORY: &str = "OutOfMemory";
+
 impl State {
+    /// What a load could take of a device now, with what is kept in reserve.
+    fn free(&self, device: &str) -> u64 {
+        let room = self.devices.get(device).map_or(0, |slot| slot.room);
+        room.saturating_sub(self.resident_bytes(device))
+    }
+
+    /// Notes what is free where an instance found no room.
+    pub(super) fn note_room(&mut self, id: InstanceId) {
+        let free = self.instances.get(&id).map(|i| self.free(&i.spec.device));
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.found_free = free;
+        }
+    }
+
+    /// What found no room does not wait its time out once there is more of it, and
+    /// enough by what was planned.
+    pub(super) fn retry_what_may_fit(&mut self) {
+        let waits = |i: &Instance| matches!(i.stage, Stage::Waiting { not_before: Some(_) });
+        let may_fit: Vec<InstanceId> = self
+            .instances
+            .iter()
+            .filter(|(_, i)| waits(i))
+            .filter(|(_, i)| {
+                let free = self.free(&i.spec.device);
+                i.found_free.is_some_and(|found| free > found) && i.bytes() <= free
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in may_fit {
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.found_free = None;
+                instance.stage = Stage::Waiting { not_before: None };
+            }
+        }
+    }
+
     /// Refuses loads that cannot fit while nothing on the device is on its way in
     /// or out. An engine that tried would be told by the device at best; where
     /// memory is the system's, the kernel ends the process, and every other model
@@ -33,6 +73,7 @@ impl State {
             if let Some(instance) = self.instances.get_mut(&id) {
                 let failure = does_not_fit(instance.spec.footprint, room, taken);
                 instance.fail(failure, now);
+                self.note_room(id);
             }
         }
     }
@@ -41,7 +82,7 @@ impl State {
 fn does_not_fit(needed: Footprint, room: u64, taken: u64) -> Failure {
     let Footprint { weights, kv, activations, overhead } = needed;
     Failure::transient(
-        "OutOfMemory",
+        OUT_OF_MEMORY,
         format!(
             "it needs {} (weights {}, KV cache {}, activations {}, overhead {}), and {} of the device is free: \
              {} is not used by others, of which models of this worker hold {}; lower contextTokens or \

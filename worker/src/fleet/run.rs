@@ -115,7 +115,7 @@ impl Fleet {
         let mut ticks = interval(TELL_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let deadline = self.state.next_deadline();
+            let deadline = self.state.next_deadline(Instant::now());
             let mut whole = false;
             tokio::select! {
                 Some(message) = self.inbox.recv() => {
@@ -194,7 +194,12 @@ impl Fleet {
             self.engines.disconnected(device);
         }
         let before = self.failures();
-        for effect in self.state.step(event, Instant::now()) {
+        let is_applied = matches!(event, Event::Applied(_));
+        let effects = self.state.step(event, Instant::now());
+        if is_applied {
+            self.store.want(self.state.instances.values().map(|i| i.spec.file.clone()).collect());
+        }
+        for effect in effects {
             self.carry_out(effect);
         }
         for (id, failure) in self.failures() {

@@ -1,13 +1,18 @@
 //! Whose turn it is: fetches, engine processes, loads.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{Effect, InstanceId};
 use super::progress::Progress;
-use super::state::{EngineState, Stage, State};
+use super::state::{EngineState, Instance, Stage, State};
 
 /// More would only share the same line, and each keeps a disk busy.
 const FETCHES_AT_ONCE: usize = 2;
+/// A fetch that takes longer keeps nobody waiting any more: its source may be slow
+/// where another's is fast, and a small file need not wait for a large one.
+pub(super) const FETCH_STANDS_ASIDE: Duration = Duration::from_secs(30);
+/// Fetches in all, those that stand aside too. Each ends with its load's time limit.
+const MOST_FETCHES: usize = 8;
 
 impl State {
     /// Begins everything that can begin now.
@@ -15,6 +20,7 @@ impl State {
         if self.leaving {
             return;
         }
+        self.retry_what_may_fit();
         self.begin_fetches(now, effects);
         let devices: Vec<_> = self.devices.keys().cloned().collect();
         for device in devices {
@@ -25,8 +31,13 @@ impl State {
     }
 
     fn begin_fetches(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let mut running =
-            self.instances.values().filter(|i| matches!(i.stage, Stage::Fetching { .. })).count();
+        let since = |i: &Instance| match i.stage {
+            Stage::Fetching { since, .. } => Some(since),
+            _ => None,
+        };
+        let fetches: Vec<Instant> = self.instances.values().filter_map(since).collect();
+        let aside = fetches.iter().filter(|since| **since + FETCH_STANDS_ASIDE <= now).count();
+        let (mut running, mut all) = (fetches.len() - aside, fetches.len());
         for (id, instance) in &mut self.instances {
             if instance.stage != (Stage::Waiting { not_before: None }) {
                 continue;
@@ -34,8 +45,9 @@ impl State {
             // A file on a claim may be another by now, and is looked at again.
             if instance.file.is_some() && !instance.spec.file.is_mounted() {
                 instance.stage = Stage::Fetched;
-            } else if running < FETCHES_AT_ONCE {
+            } else if running < FETCHES_AT_ONCE && all < MOST_FETCHES {
                 running += 1;
+                all += 1;
                 instance.stage = Stage::Fetching { since: now, progress: Progress::default() };
                 effects.push(Effect::Fetch { of: instance.next_try(*id), file: instance.spec.file.clone() });
             }

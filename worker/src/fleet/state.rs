@@ -45,6 +45,8 @@ pub struct Instance {
     pub kills: u32,
     /// The last failure; cleared when it is ready.
     pub failure: Option<Failure>,
+    /// Bytes of the device that were free when it found no room there.
+    pub found_free: Option<u64>,
     /// The file, once it is here.
     pub file: Option<LocalFile>,
     /// What the engine allocated, once it has.

@@ -9,6 +9,7 @@ use super::backoff::backoff;
 use super::event::{Effect, Event, InstanceId, LoadStep, Try};
 use super::expire::RETRY_AFTER_TIMEOUT;
 use super::progress::Progress;
+use super::room::OUT_OF_MEMORY;
 use super::state::{EngineState, Instance, Stage, State};
 use crate::intent::Intent;
 use crate::spec::{Failure, Fence, ReplicaSpec};
@@ -58,7 +59,11 @@ impl State {
             Event::Loaded { of, measured } => self.loaded(of, measured, now),
             Event::LoadFailed { of, failure } => {
                 if let Some(Stage::Loading { .. }) = self.stage_of(of) {
+                    let is_short = failure.reason == OUT_OF_MEMORY;
                     self.instance(of.instance, |i| i.fail(failure, now));
+                    if is_short {
+                        self.note_room(of.instance);
+                    }
                     self.calm_from(of.instance, now);
                 }
             }
@@ -132,6 +137,7 @@ impl State {
                 failures: 0,
                 kills: 0,
                 failure: None,
+                found_free: None,
                 file: None,
                 measured: None,
                 spec,
@@ -226,6 +232,7 @@ impl Instance {
     /// Takes a failure: another try follows, unless it cannot help.
     pub(super) fn fail(&mut self, failure: Failure, now: Instant) {
         self.failures += 1;
+        self.found_free = None;
         self.stage = if failure.permanent {
             Stage::Failed { retry_at: None }
         } else {

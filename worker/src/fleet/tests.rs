@@ -9,6 +9,8 @@ use hearth_source::{Digest, Token};
 use proptest::prelude::*;
 
 use super::event::{Effect, Event, InstanceId, LoadStep, LocalFile, Try};
+use super::room::OUT_OF_MEMORY;
+use super::schedule::FETCH_STANDS_ASIDE;
 use super::state::{EngineState, Stage, State};
 use super::step::DRAIN_AT_MOST;
 use crate::intent::Intent;
@@ -282,8 +284,72 @@ fn what_cannot_fit_is_refused_and_leaves_the_others_alone() {
         assert!(refused.message.contains(part), "{}", refused.message);
     }
     // Somebody else's memory came back.
-    bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, room: 3 * GIB, unusable: None });
-    load(&bench.pass(Duration::from_secs(1)));
+    load(&bench.step(Event::Budget { device: "d0".into(), bytes: 2 * GIB, room: 3 * GIB, unusable: None }));
+}
+
+#[test]
+fn memory_that_is_freed_is_used_at_once() {
+    let gib = |bytes, room| Event::Budget {
+        device: "d0".into(),
+        bytes: bytes * GIB,
+        room: room * GIB,
+        unusable: None,
+    };
+    // Refused here: others used it.
+    let mut bench = Bench::new();
+    let mut big = spec("a");
+    big.footprint.weights = 3 * GIB;
+    let of = fetch(&bench.apply(vec![big]));
+    bench.fetched(of);
+    assert_eq!(bench.step(gib(1, 1)), [], "less is no reason");
+    assert_eq!(bench.step(gib(2, 2)), [], "nor is more that is not enough");
+    let effects = bench.step(gib(3, 3));
+    assert!(matches!(effects[..], [Effect::StartEngine { .. }]), "{effects:?}");
+    // Refused by the engine, whatever was planned.
+    let of = load(&bench.step(Event::EngineUp { device: "d0".into() }));
+    bench.step(Event::LoadFailed { of, failure: Failure::transient(OUT_OF_MEMORY, "") });
+    bench.step(Event::EngineDown { device: "d0".into(), failure: None });
+    assert_eq!(bench.step(gib(3, 3)), [], "it fits by the plan, and would not again");
+    assert!(matches!(bench.stage("a"), Stage::Waiting { not_before: Some(_) }));
+    let effects = bench.step(gib(4, 4));
+    assert!(matches!(effects[..], [Effect::StartEngine { .. }]), "{effects:?}");
+}
+
+#[test]
+fn memory_that_another_model_leaves_is_used_at_once() {
+    let (mut bench, old) = Bench::ready("a");
+    let mut big = spec("b");
+    big.footprint.weights = 2 * GIB;
+    let of = fetch(&bench.apply(vec![spec("a"), big.clone()]));
+    assert_eq!(bench.fetched(of), []);
+    assert!(matches!(bench.stage("b"), Stage::Waiting { not_before: Some(_) }));
+    bench.apply(vec![big]);
+    bench.step(Event::Idle(old));
+    let effects = bench.step(Event::Unloaded(old));
+    assert!(matches!(effects[..], [Effect::Forget(_), Effect::Load { .. }]), "{effects:?}");
+}
+
+#[test]
+fn slow_sources_keep_a_fast_one_waiting_only_for_a_while() {
+    let mut bench = Bench::new();
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let effects = bench.apply(ids.map(spec).to_vec());
+    let [Effect::Fetch { of: a, .. }, Effect::Fetch { .. }] = effects[..] else { panic!("{effects:?}") };
+    let until = |bench: &Bench| bench.state.next_deadline(bench.now).map(|at| at - bench.now);
+    assert_eq!(until(&bench), Some(FETCH_STANDS_ASIDE));
+    assert_eq!(bench.pass(FETCH_STANDS_ASIDE - Duration::from_millis(1)), []);
+    let began = |effects: Vec<Effect>| effects.iter().filter(|e| matches!(e, Effect::Fetch { .. })).count();
+    for _ in 0..3 {
+        assert_eq!(began(bench.pass(FETCH_STANDS_ASIDE)), 2);
+    }
+    // As many as there may be at all, however long they take.
+    assert_eq!(began(bench.pass(FETCH_STANDS_ASIDE)), 0);
+    assert!(
+        until(&bench).is_some_and(|until| until > Duration::from_secs(60)),
+        "it spins: {:?}",
+        until(&bench)
+    );
+    assert_eq!(began(bench.fetched(a)), 1, "one that is done makes room");
 }
 
 #[test]

@@ -11,9 +11,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::child::{EXIT_ENGINE_FAULT, EXIT_NOT_STARTED};
+use crate::child::{DEVICE_SERVICE, EXIT_ENGINE_FAULT, EXIT_NOT_STARTED};
 use crate::fleet::death::NOT_ENDED;
 use crate::host::{self, Device, EngineKind};
 use crate::spec::Failure;
@@ -128,15 +129,40 @@ async fn watch(
     up(channel.clone());
     tokio::select! {
         status = process.exited() => cause(status, kills_before),
-        () = stuck(channel) => {
-            let seconds = STUCK_AFTER.as_secs();
-            Failure::transient("EngineStuck", format!("the engine process did not answer for {seconds} s"))
+        stuck = stuck(channel) => stuck.failure(),
+    }
+}
+
+/// How a process that runs does not get on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stuck {
+    /// It does not answer.
+    Process,
+    /// It answers, and says that the device does not.
+    Device,
+}
+
+impl Stuck {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Process => {
+                let seconds = STUCK_AFTER.as_secs();
+                Failure::transient(
+                    "EngineStuck",
+                    format!("the engine process did not answer for {seconds} s"),
+                )
+            }
+            Self::Device => Failure::transient(
+                "EngineHung",
+                "the device did not end a step in many times what such steps take; the worker's log says how \
+                 long. The engine is started anew",
+            ),
         }
     }
 }
 
-/// Returns when the process does not answer any more.
-async fn stuck(channel: Channel) {
+/// Returns when the process or its device does not get on any more.
+async fn stuck(channel: Channel) -> Stuck {
     let mut client = HealthClient::new(channel);
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -144,8 +170,11 @@ async fn stuck(channel: Channel) {
         ticks.tick().await;
         // An answer of any kind is an answer; a broken connection means that the
         // process is ending, which its owner sees.
-        if timeout(STUCK_AFTER, client.check(HealthCheckRequest::default())).await.is_err() {
-            return;
+        let request = HealthCheckRequest { service: DEVICE_SERVICE.to_owned() };
+        match timeout(STUCK_AFTER, client.check(request)).await {
+            Err(_) => return Stuck::Process,
+            Ok(Ok(told)) if told.get_ref().status() == ServingStatus::NotServing => return Stuck::Device,
+            Ok(_) => {}
         }
     }
 }
@@ -221,6 +250,25 @@ mod tests {
         let failure = timeout(START_WITHIN, run).await.expect("it is given up on").expect("a failure");
         assert_eq!(failure.reason, "EngineNotStarted");
         assert!(failure.message.contains("without a word"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_hangs_is_told_from_a_process_that_does() {
+        let parent = tempfile::tempdir().unwrap();
+        let socket = SocketDir::create(parent.path()).unwrap().next();
+        let listener = tokio::net::UnixListener::bind(socket.path()).unwrap();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        let server = tonic::transport::Server::builder().add_service(health).serve_with_incoming(incoming);
+        let server = tokio::spawn(server);
+        let ask = |seconds| timeout(Duration::from_secs(seconds), stuck(socket.channel()));
+        assert!(ask(1).await.is_err(), "one that says nothing of its device gets on");
+        reporter.set_service_status(DEVICE_SERVICE, tonic_health::ServingStatus::Serving).await;
+        assert!(ask(1).await.is_err());
+        reporter.set_service_status(DEVICE_SERVICE, tonic_health::ServingStatus::NotServing).await;
+        let stuck = ask(ASK_EVERY.as_secs() + 5).await.expect("it is noticed");
+        assert_eq!((stuck, stuck.failure().reason.as_str()), (Stuck::Device, "EngineHung"));
+        server.abort();
     }
 
     #[test]

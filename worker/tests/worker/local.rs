@@ -53,9 +53,12 @@ async fn smollm2_answers_a_question() {
     let status = worker.until_ready("smollm2").await;
     assert!(status.measured.unwrap().weights > 0);
     assert_eq!(status.sha256.len(), 64);
-    let message =
-        ChatMessage { role: "user".into(), content: "What is the capital of France? One word.".into() };
-    let input = Input::Chat(Chat { messages: vec![message], add_generation_prompt: None });
+    let message = ChatMessage {
+        role: "user".into(),
+        content: "What is the capital of France? One word.".into(),
+        ..Default::default()
+    };
+    let input = Input::Chat(Chat { messages: vec![message], ..Default::default() });
     let request = GenerateRequest { input: Some(input), ..request("smollm2", "", 16) };
     let stream = worker.inference().generate(request).await.unwrap();
     let (text, end) = collect(stream.into_inner()).await;

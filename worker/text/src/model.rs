@@ -1,14 +1,13 @@
 //! The text side of a loaded model.
 
-use std::sync::Arc;
-
 use hearth_model::Model;
+use jiff::Zoned;
 use thiserror::Error;
 
 use crate::input::invalid;
-use crate::template::{ChatTemplate, TemplateError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::{Input, InputError};
+use crate::template::{ChatTemplate, Rendered, TemplateError};
+use crate::tokenizer::{EncodeError, Tokenizer, TokenizerError};
+use crate::{Chat, ChatMessage, Input, InputError};
 
 /// The text side of a loaded model. Cheap to share: it does not change.
 #[derive(Debug)]
@@ -36,12 +35,20 @@ impl TextModel {
     /// The file has no vocabulary, or vocabulary or template cannot be used.
     pub fn new(model: &Model, context_tokens: u32) -> Result<Self, BuildError> {
         let spec = model.tokenizer.as_ref().ok_or(TokenizerError::Missing)?;
-        let tokenizer = Tokenizer::new(spec)?;
-        let template = model.chat_template.as_ref().map(|source| {
-            let bos = tokenizer.bos_text().unwrap_or_default();
-            let eos = tokenizer.eos_text().unwrap_or_default();
-            ChatTemplate::new(Arc::clone(source), bos, eos)
-        });
+        Self::with(Tokenizer::new(spec)?, model.chat_template.as_deref(), context_tokens)
+    }
+
+    /// Puts a tokenizer and the source of a template together.
+    ///
+    /// # Errors
+    /// The template cannot be used.
+    pub fn with(
+        tokenizer: Tokenizer,
+        template: Option<&str>,
+        context_tokens: u32,
+    ) -> Result<Self, BuildError> {
+        let template = template
+            .map(|source| ChatTemplate::new(source, tokenizer.named().to_vec(), tokenizer.control_texts()));
         Ok(Self { template: template.transpose()?, tokenizer, context_tokens })
     }
 
@@ -79,17 +86,15 @@ impl TextModel {
     pub fn tokens(&self, input: &Input) -> Result<Vec<u32>, InputError> {
         input.check()?;
         match input {
-            Input::Prompt(text) => self.encode("prompt", text, true),
-            Input::Chat { messages, add_generation_prompt } => {
-                let template = self.template.as_ref().ok_or_else(|| {
-                    let remedy = "the model's file has no chat template: send a prompt instead";
-                    invalid("chat", "given", remedy)
-                })?;
-                let text = template.render(messages, *add_generation_prompt).map_err(|error| {
-                    invalid("chat.messages", "refused by the model's template", &error.to_string())
-                })?;
+            Input::Prompt(text) => {
+                self.fits("prompt", self.tokenizer.at_least(text), true)?;
+                self.tokenizer.encode(text, true).map_err(|error| unwritable("prompt", &error))
+            }
+            Input::Chat(chat) => {
+                let rendered = self.render(chat)?;
+                self.fits("chat.messages", self.tokenizer.at_least(&rendered.text), true)?;
                 // A template writes the start token itself where it is wanted.
-                self.encode("chat.messages", &text, false)
+                self.tokenizer.encode_rendered(&rendered).map_err(|error| unwritable("chat.messages", &error))
             }
             Input::Tokens(ids) => {
                 let vocabulary = self.tokenizer.vocabulary();
@@ -104,11 +109,23 @@ impl TextModel {
         }
     }
 
-    fn encode(&self, field: &'static str, text: &str, wrap: bool) -> Result<Vec<u32>, InputError> {
-        self.fits(field, self.tokenizer.at_least(text), true)?;
-        self.tokenizer
-            .encode(text, wrap)
-            .map_err(|error| invalid(field, "not writable in the model's vocabulary", &error.to_string()))
+    /// The text of a chat. Arguments of tool calls come as objects or as the text that
+    /// OpenAI's interface has; most templates want objects, a few want texts.
+    fn render(&self, chat: &Chat) -> Result<Rendered, InputError> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            let remedy = "the model's file has no chat template: send a prompt instead";
+            invalid("chat", "given", remedy)
+        })?;
+        let now = Zoned::now();
+        let messages = chat.messages.iter().map(ChatMessage::with_arguments_read).collect::<Vec<_>>();
+        let read = Chat { messages, ..chat.clone() };
+        let rendered = template.render(&read, &now);
+        let rendered = rendered.or_else(|error| match read == *chat {
+            true => Err(error),
+            false => template.render(chat, &now).map_err(|_| error),
+        });
+        rendered
+            .map_err(|error| invalid("chat.messages", "refused by the model's template", &error.to_string()))
     }
 
     fn fits(&self, field: &'static str, prompt_tokens: u64, at_least: bool) -> Result<(), InputError> {
@@ -118,4 +135,8 @@ impl TextModel {
         let context_tokens = self.context_tokens;
         Err(InputError::ContextExceeded { field, prompt_tokens, at_least, context_tokens })
     }
+}
+
+fn unwritable(field: &'static str, error: &EncodeError) -> InputError {
+    invalid(field, "not writable in the model's vocabulary", &error.to_string())
 }

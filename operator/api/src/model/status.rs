@@ -36,9 +36,10 @@ pub struct ServedModelStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
 
-    /// Where the model is, or is about to be.
+    /// Where the model is, or is about to be. More than are asked for, while some
+    /// move to a faster device.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 128))]
     pub replicas: Vec<ReplicaStatus>,
 
     /// Why replicas that are asked for have no device: the candidates that were
@@ -142,14 +143,6 @@ pub struct Footprint {
     pub overhead: u64,
 }
 
-impl Footprint {
-    /// The sum of the parts.
-    #[must_use]
-    pub const fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv).saturating_add(self.activations).saturating_add(self.overhead)
-    }
-}
-
 /// The model, loaded on one device of one Worker: the controller's intent, and
 /// what the Worker tells of it.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,6 +178,9 @@ pub struct ReplicaStatus {
     pub generation: u64,
     /// Pending, Fetching, Loading, Warming, Ready, Draining or Failed.
     pub state: ReplicaState,
+    /// The ordinal of the replica that serves until this one is Ready, and then ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<u32>,
     /// How far the present step is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -197,6 +193,16 @@ pub struct ReplicaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+}
+
+/// How many of these replicas meet a condition, where one that moves and the one
+/// that replaces it count as one.
+#[must_use]
+pub fn count(replicas: &[ReplicaStatus], meets: impl Fn(&ReplicaStatus) -> bool) -> usize {
+    let is_replaced = |replica: &&ReplicaStatus| {
+        replicas.iter().any(|heir| heir.replaces == Some(replica.ordinal) && meets(heir))
+    };
+    replicas.iter().filter(|replica| meets(replica)).filter(|replica| !is_replaced(replica)).count()
 }
 
 /// Where in its life a replica is.

@@ -253,7 +253,9 @@ pub struct Hours {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Store {
-    /// Its size, a Kubernetes quantity. Read when the volume is made. Default: 200Gi.
+    /// What model files may take, a Kubernetes quantity: files that no model needs
+    /// make room, longest unused first. It is also the size of the volume, when that
+    /// is made; a later value does not resize the volume. Default: 200Gi.
     #[serde(default = "default_store_size")]
     pub size: Quantity,
 

@@ -142,8 +142,11 @@ pub enum DeviceKind {
 pub struct StoreStatus {
     /// Bytes in all.
     pub capacity: u64,
-    /// Bytes in use, rounded.
+    /// Bytes in use, rounded up.
     pub used: u64,
+    /// Of these, bytes of files that no model needs now, rounded down: they make
+    /// room for others.
+    pub unused: u64,
 }
 
 /// An intent, ordered by epoch, then generation.

@@ -172,10 +172,10 @@ pub fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
                 worker.stored.insert(replica.file.clone());
             }
         }
-        for r in &planned.replicas {
+        for r in planned.replicas.iter().chain(&planned.lingering) {
             let kept = old.iter().find(|o| r.change == Change::Keep && o.ordinal == r.ordinal);
             model.current.push(match (kept, &model.file) {
-                (Some(kept), _) => kept.clone(),
+                (Some(kept), _) => Replica { replaces: r.replaces, ..kept.clone() },
                 (None, Resolution::Resolved(file)) => Replica {
                     ordinal: r.ordinal,
                     worker: r.worker.clone(),
@@ -185,6 +185,8 @@ pub fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
                     kv_type: model.kv_type,
                     file: file.id.clone(),
                     footprint: r.footprint,
+                    ready: true,
+                    replaces: r.replaces,
                 },
                 (None, Resolution::Unresolved(why)) => panic!("loads a file that is unresolved: {why}"),
             });
@@ -221,4 +223,18 @@ pub fn places(plan: &Plan) -> BTreeMap<String, String> {
 
 pub fn all_kept(plan: &Plan) -> bool {
     plan.models.iter().all(|m| m.removed.is_empty() && m.replicas.iter().all(|r| r.change == Change::Keep))
+}
+
+/// What is observed while the new replicas of a plan are still loaded.
+pub fn under_way(observed: Observed, plan: &Plan) -> Observed {
+    let mut observed = carried_out(observed, plan);
+    for model in &mut observed.models {
+        let planned = plan.model(&model.key).expect("every model is planned");
+        for replica in &mut model.current {
+            let is_new =
+                |r: &hearth_plan::ReplicaPlan| r.ordinal == replica.ordinal && r.change != Change::Keep;
+            replica.ready &= !planned.replicas.iter().any(is_new);
+        }
+    }
+    observed
 }

@@ -166,6 +166,7 @@ async fn act_on(
                 holds,
                 runtime_class: decision.runtime_class.as_deref(),
                 reserve_bytes: spec.reserve.bytes(),
+                store_bytes: spec.store.size.bytes(),
                 owner: &owner,
             };
             info!(worker = name, ?holds, "the worker Pod is made");

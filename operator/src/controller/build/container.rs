@@ -69,6 +69,7 @@ fn env(plan: &PodPlan<'_>, config: &Config) -> Vec<EnvVar> {
         var("HEARTH_WORKER_NAME", plan.worker.to_owned()),
         var("HEARTH_COMPUTE", config.worker.compute.as_str().to_owned()),
         var("HEARTH_RESERVE_BYTES", plan.reserve_bytes.to_string()),
+        var("HEARTH_STORE_BYTES", plan.store_bytes.to_string()),
         var("HEARTH_LOG", config.worker.log.clone()),
     ];
     // Requests end within what the kubelet grants; the rest is for unloading.

@@ -48,6 +48,8 @@ pub struct PodPlan<'a> {
     pub runtime_class: Option<&'a str>,
     /// Bytes a device that are left to others.
     pub reserve_bytes: u64,
+    /// Bytes that model files may take.
+    pub store_bytes: u64,
     /// What the Pod is removed with: its Worker.
     pub owner: &'a OwnerReference,
 }
@@ -159,6 +161,7 @@ mod tests {
             holds,
             runtime_class: Some("nvidia"),
             reserve_bytes: 1 << 30,
+            store_bytes: 200 << 30,
             owner,
         }
     }

@@ -91,7 +91,8 @@ pub(super) fn carry_out<'a>(
         model.replicas = match plan.model(&key(&model.model)) {
             Some(planned) => {
                 let file = memory.files.get(&model.uid).map(|file| file.id.as_str()).unwrap_or_default();
-                planned.replicas.iter().map(|replica| status(replica, &before, model, file)).collect()
+                let all = planned.replicas.iter().chain(&planned.lingering);
+                all.map(|replica| status(replica, &before, model, file)).collect()
             }
             // Every model is planned.
             None => before,
@@ -154,7 +155,7 @@ fn status(
 ) -> ReplicaStatus {
     let kept = before.iter().find(|old| old.ordinal == planned.ordinal);
     if let (Change::Keep, Some(kept)) = (&planned.change, kept) {
-        return kept.clone();
+        return ReplicaStatus { replaces: planned.replaces, ..kept.clone() };
     }
     ReplicaStatus {
         ordinal: planned.ordinal,
@@ -168,6 +169,7 @@ fn status(
         epoch: 0,
         generation: 0,
         state: ReplicaState::Pending,
+        replaces: planned.replaces,
         progress: None,
         reason: None,
         message: None,

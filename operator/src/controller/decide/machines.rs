@@ -48,6 +48,7 @@ pub(super) fn staff<'a>(
                 holds: &hashed,
                 runtime_class: runtime_class.as_deref(),
                 reserve_bytes: machine.worker.spec.reserve.bytes(),
+                store_bytes: machine.worker.spec.store.size.bytes(),
                 owner: &ground.owners.namespaced,
             },
             &ground.config,

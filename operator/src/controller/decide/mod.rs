@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearth_api::ServedModel;
-use hearth_api::model::{ModelState, ReplicaState, ReplicaStatus};
+use hearth_api::model::{ModelState, ReplicaState, ReplicaStatus, count};
 use hearth_plan::{Observed, Plan, WorkerState};
-use hearth_proto::worker::v1::Replica;
+use hearth_proto::worker::v1::{self as wire, Replica};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -33,7 +33,7 @@ pub use staffing::PodAction;
 pub use verdict::{Verdict, key};
 
 use super::config::Config;
-use super::look::{Ask, Machine, PodPhase, Resolution, Snapshot};
+use super::look::{Ask, Doubt, Machine, PodPhase, Resolution, Snapshot};
 use crate::controller::build::Owners;
 
 /// What does not change while the controller runs.
@@ -122,16 +122,26 @@ pub fn asks(snapshot: &Snapshot) -> BTreeMap<String, (Ask, Option<String>)> {
     snapshot.living().filter_map(ask).collect()
 }
 
-/// The UIDs of models whose files a worker could not fetch with the credentials
-/// that it was given.
-pub fn refused_credentials(snapshot: &Snapshot) -> BTreeSet<&str> {
-    // A source may deny that there is what it does not want to give.
-    const REASONS: [&str; 2] = ["SourceUnauthorized", "SourceNotFound"];
-    let replicas = snapshot.links.values().filter_map(|link| link.last.as_ref()).flat_map(|l| &l.replicas);
-    let refused = replicas.filter(|replica| {
-        replica.failure.as_ref().is_some_and(|failure| REASONS.contains(&failure.reason.as_str()))
-    });
-    refused.filter_map(|replica| intent::uid_of(&replica.id)).collect()
+/// What workers met that does not fit with what was found out about the models'
+/// files, by UID.
+pub fn doubts(snapshot: &Snapshot) -> BTreeSet<(&str, Doubt)> {
+    let links = snapshot.links.values().filter_map(|link| link.last.as_ref());
+    let replicas: Vec<(&str, &wire::ReplicaStatus)> = links
+        .flat_map(|told| &told.replicas)
+        .filter_map(|replica| Some((intent::uid_of(&replica.id)?, replica)))
+        .collect();
+    let serves =
+        |uid: &str| replicas.iter().any(|(u, r)| *u == uid && r.state() == wire::ReplicaState::Ready);
+    let doubt = |(uid, replica): &(&'_ str, &wire::ReplicaStatus)| {
+        match replica.failure.as_ref()?.reason.as_str() {
+            // A source may deny that there is what it does not want to give.
+            "SourceUnauthorized" | "SourceNotFound" => Some(Doubt::Credential),
+            // What serves is not ended because its source moved on.
+            "SourceChanged" if !serves(uid) => Some(Doubt::Version),
+            _ => None,
+        }
+    };
+    replicas.iter().filter_map(|replica| Some((replica.0, doubt(replica)?))).collect()
 }
 
 /// Decides one round.
@@ -161,7 +171,7 @@ pub fn decide<'a>(
         if verdict.is_accepted() {
             again = earlier(at, again, memory.wakefulness.next(&uid, sign.idle_after));
         }
-        let running = u32::try_from(intent.len()).unwrap_or(u32::MAX);
+        let running = u32::try_from(count(&intent, |_| true)).unwrap_or(u32::MAX);
         let asked = u32::try_from(model.spec.replicas).unwrap_or(0);
         let wanted = match (verdict.is_accepted(), asleep) {
             (true, false) => asked,
@@ -252,7 +262,7 @@ fn sign(model: &ServedModel, uid: &str, intent: &[ReplicaStatus], snapshot: &Sna
     wake::Sign {
         idle_after: model.spec.idle_after.map(Duration::from),
         activity: snapshot.activity.get(&key).copied().unwrap_or_default(),
-        ready: !intent.is_empty() && intent.iter().all(is_ready),
+        ready: !intent.is_empty() && count(intent, is_ready) == count(intent, |_| true),
         slept: model.status.as_ref().is_some_and(|s| s.state == Some(ModelState::Stopped))
             && model.spec.replicas > 0,
     }

@@ -239,9 +239,12 @@ fn trouble(
 
 fn store_free(machine: &Machine<'_>) -> Option<u64> {
     let told = machine.link.and_then(|link| link.last.as_ref()?.store);
-    let told = told.map(|store| (store.capacity_bytes, store.used_bytes));
-    let remembered = || machine.worker.status.as_ref()?.store.map(|store| (store.capacity, store.used));
-    let (capacity, used) = told.or_else(remembered)?;
+    let told = told.map(|store| (store.capacity_bytes, store.used_bytes, store.unused_bytes));
+    let remembered = || {
+        let store = machine.worker.status.as_ref()?.store?;
+        Some((store.capacity, store.used, store.unused))
+    };
+    let (capacity, used, unused) = told.or_else(remembered)?;
     // A store that was never read says nothing, not that it is full.
-    (capacity > 0).then(|| capacity.saturating_sub(used))
+    (capacity > 0).then(|| capacity.saturating_sub(used.saturating_sub(unused)))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hearth_api::ServedModel;
-use hearth_api::model::{JoinedPolicy, ReplicaStatus};
+use hearth_api::model::{JoinedPolicy, ReplicaState, ReplicaStatus};
 use hearth_api::{route, validation};
 use hearth_model::KvType;
 use hearth_plan::{
@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 
 use crate::controller::look::Found;
+use crate::controller::tell;
 
 /// Whether a ServedModel's spec is taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +134,6 @@ pub(super) fn unknown(model: &ServedModel, replicas: u32, current: &[ReplicaStat
 
 /// A replica as the planner knows it.
 fn replica(status: &ReplicaStatus) -> Replica {
-    let hearth_api::model::Footprint { weights, kv, activations, overhead } = status.footprint;
     Replica {
         ordinal: status.ordinal,
         worker: status.worker.clone(),
@@ -145,7 +145,9 @@ fn replica(status: &ReplicaStatus) -> Replica {
             hearth_api::model::KvType::Q8_0 => KvType::Q8_0,
         },
         file: status.file.clone(),
-        footprint: hearth_model::Footprint { weights, kv, activations, overhead },
+        footprint: tell::untold(&status.footprint),
+        ready: status.state == ReplicaState::Ready,
+        replaces: status.replaces,
     }
 }
 

@@ -21,5 +21,5 @@ pub use links::Links;
 pub use machine::{GpuOffer, Machine, Offer, capacity};
 pub use pod::{PodPhase, PodView};
 pub use pods::{count, requested};
-pub use resolver::{Ask, FIRST_WAIT, Found, Headers, Refusal, Resolution, Resolver, Token};
+pub use resolver::{Ask, Doubt, FIRST_WAIT, Found, Headers, Refusal, Resolution, Resolver, Token};
 pub use snapshot::Snapshot;

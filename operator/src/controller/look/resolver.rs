@@ -1,6 +1,7 @@
 //! Reads the headers of the models' files, in the background.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ const AT_ONCE: usize = 4;
 const READS_WITHIN: Duration = Duration::from_secs(60);
 /// A credential is read anew this often, for it may have been replaced,
 const REFRESH: Duration = Duration::from_secs(10 * 60);
-/// and at once when a worker was refused with it, but no more often than this.
+/// and at once when a worker was refused with it. What workers doubt is looked into
+/// no more often than this.
 const DOUBTS_APART: Duration = Duration::from_secs(15);
 /// The first wait after a failure that may pass; it doubles with each further one.
 pub const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -96,6 +98,16 @@ pub enum Resolution {
     Refused(Refusal),
 }
 
+/// What a worker met that does not fit with what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// The source refused the credential.
+    Credential,
+    /// The source has another version of the file, and nobody serves the one that
+    /// was found.
+    Version,
+}
+
 /// Reads headers. Behind a trait so that tests need no network.
 pub trait Headers: Send + Sync + 'static {
     /// Finds the file and reads its header.
@@ -115,10 +127,17 @@ pub struct Resolver {
 struct Entry {
     ask: Ask,
     resolution: Arc<Mutex<Resolution>>,
-    doubt: Arc<Notify>,
-    /// Reads, waits, reads again; ends when the header is known and no credential
-    /// is needed for it.
+    doubts: Arc<Doubts>,
+    /// Reads, waits, reads again.
     _task: AbortOnDropHandle<()>,
+}
+
+/// Doubts that wait to be looked into.
+#[derive(Debug, Default)]
+struct Doubts {
+    /// Whether the version is among them.
+    version: AtomicBool,
+    any: Notify,
 }
 
 impl Resolver {
@@ -143,12 +162,17 @@ impl Resolver {
         self.permits.retain(|namespace, _| entries.values().any(|entry| entry.ask.namespace == *namespace));
     }
 
-    /// A worker was refused with the credential that was found for a model: it is
-    /// read anew soon. Nothing happens for a model without one.
-    pub fn doubt(&self, uid: &str) {
-        if let Some(entry) = self.entries.get(uid) {
-            entry.doubt.notify_one();
+    /// What was found for a model is looked into soon: a credential that was replaced
+    /// is taken up, and of a doubted version, whatever the source has now. Nothing
+    /// happens for the credential of a model without one.
+    pub fn doubt(&self, uid: &str, doubt: Doubt) {
+        let Some(entry) = self.entries.get(uid) else { return };
+        match doubt {
+            Doubt::Credential if entry.ask.secret.is_none() => return,
+            Doubt::Credential => {}
+            Doubt::Version => entry.doubts.version.store(true, Ordering::Relaxed),
         }
+        entry.doubts.any.notify_one();
     }
 
     /// What is known of a model's file.
@@ -166,11 +190,11 @@ impl Resolver {
             ask: ask.clone(),
             pinned,
             resolution: Arc::new(Mutex::new(Resolution::Reading)),
-            doubt: Arc::new(Notify::new()),
+            doubts: Arc::default(),
         };
-        let (resolution, doubt) = (reading.resolution.clone(), reading.doubt.clone());
+        let (resolution, doubts) = (reading.resolution.clone(), reading.doubts.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(reading.run(self.first_wait)));
-        Entry { ask, resolution, doubt, _task: task }
+        Entry { ask, resolution, doubts, _task: task }
     }
 }
 
@@ -182,14 +206,14 @@ struct Reading {
     ask: Ask,
     pinned: Option<String>,
     resolution: Arc<Mutex<Resolution>>,
-    doubt: Arc<Notify>,
+    doubts: Arc<Doubts>,
 }
 
 impl Reading {
     async fn run(self, first_wait: Duration) {
         let mut wait = first_wait;
         loop {
-            match self.read().await {
+            match self.read(self.pinned.clone()).await {
                 Ok(found) => {
                     let Found { url, revision, .. } = &found;
                     info!(uri = self.ask.uri, url, revision, "the header is read");
@@ -207,40 +231,47 @@ impl Reading {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        if self.ask.secret.is_some() {
-            self.keep_token_fresh().await;
-        }
+        self.look_into_doubts().await;
     }
 
-    /// Of a file that is known nothing is taken up but a new credential: whether
-    /// it is loaded anew is for those to say who name it.
-    async fn keep_token_fresh(&self) {
+    /// Of a file that is known nothing is taken up but a new credential, as long as
+    /// somebody serves it: whether that is loaded anew is for those to say who name it.
+    async fn look_into_doubts(&self) {
         loop {
             tokio::time::sleep(DOUBTS_APART).await;
-            // Either way it is time.
-            let _ = tokio::time::timeout(REFRESH, self.doubt.notified()).await;
-            let fresh = match self.read().await {
-                Ok(found) => found.token,
+            if self.ask.secret.is_some() {
+                // Either way it is time.
+                let _ = tokio::time::timeout(REFRESH, self.doubts.any.notified()).await;
+            } else {
+                self.doubts.any.notified().await;
+            }
+            let is_changed = self.doubts.version.swap(false, Ordering::Relaxed);
+            let pinned = self.pinned.clone().filter(|_| !is_changed);
+            let fresh = match self.read(pinned).await {
+                Ok(found) => found,
                 Err(refusal) => {
                     warn!(uri = self.ask.uri, reason = refusal.reason, "{}", refusal.message);
                     continue;
                 }
             };
             let known = self.lock().clone();
-            if let Resolution::Known(found) = known
-                && found.token != fresh
-            {
+            let Resolution::Known(found) = known else { continue };
+            if is_changed && fresh != *found {
+                let Found { url, revision, .. } = &fresh;
+                info!(uri = self.ask.uri, url, revision, "the source has another version");
+                self.set(Resolution::Known(Arc::new(fresh)));
+            } else if found.token != fresh.token {
                 info!(uri = self.ask.uri, "the credential was replaced");
-                let renewed = Found { token: fresh, ..Found::clone(&found) };
+                let renewed = Found { token: fresh.token, ..Found::clone(&found) };
                 self.set(Resolution::Known(Arc::new(renewed)));
             }
         }
     }
 
-    async fn read(&self) -> Result<Found, Refusal> {
+    async fn read(&self, pinned: Option<String>) -> Result<Found, Refusal> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let read = self.headers.read(self.ask.clone(), self.pinned.clone());
+        let read = self.headers.read(self.ask.clone(), pinned);
         tokio::time::timeout(READS_WITHIN, read).await.unwrap_or_else(|_| {
             let message = format!(
                 "{} did not give the file's header within {} s; it is asked again",
@@ -264,7 +295,7 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use futures::FutureExt;
 
@@ -398,10 +429,32 @@ mod tests {
         assert_eq!(token(&resolver), "secret 1");
         tokio::time::sleep(DOUBTS_APART * 2).await;
         assert_eq!(token(&resolver), "secret 1", "nobody was refused");
-        resolver.doubt("uid");
+        resolver.doubt("uid", Doubt::Credential);
         trigger.pulled().await;
         assert_eq!(token(&resolver), "secret 2");
         tokio::time::sleep(DOUBTS_APART + REFRESH + Duration::from_secs(1)).await;
         assert_eq!(token(&resolver), "secret 3", "in case nobody tells");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_version_is_taken_up_when_the_one_that_was_found_is_doubted() {
+        let (calls, trigger) = (Arc::new(AtomicU32::new(1)), Trigger::default());
+        let mut resolver = Resolver::new(Arc::new(Fake(calls.clone())), trigger.clone(), FIRST_WAIT);
+        resolver.follow(asks("https://a/x.gguf"));
+        let revision = |resolver: &Resolver| {
+            let Resolution::Known(found) = resolver.resolution("uid") else { panic!("not known") };
+            found.revision.clone().unwrap()
+        };
+        trigger.pulled().await;
+        assert_eq!(revision(&resolver), "revision 1");
+        resolver.doubt("uid", Doubt::Credential);
+        tokio::time::sleep(DOUBTS_APART * 2).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "it needs no credential");
+        // Said in every round for as long as it is so: one reading is enough.
+        for _ in 0..3 {
+            resolver.doubt("uid", Doubt::Version);
+        }
+        trigger.pulled().await;
+        assert_eq!((revision(&resolver).as_str(), calls.load(Ordering::SeqCst)), ("revision 2", 3));
     }
 }

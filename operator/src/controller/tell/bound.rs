@@ -66,7 +66,7 @@ pub(super) fn model(status: &mut ServedModelStatus) {
         optional(quantization, 64);
     }
     footprint.iter_mut().for_each(bytes);
-    replicas.truncate(64);
+    replicas.truncate(128);
     replicas.iter_mut().for_each(replica);
     rejected.truncate(8);
     for RejectedGroup { reason, count: _, best, message } in rejected {
@@ -96,6 +96,7 @@ fn replica(status: &mut ReplicaStatus) {
         epoch,
         generation,
         state: _,
+        replaces: _,
         progress,
         reason,
         message,
@@ -153,8 +154,8 @@ pub(super) fn worker(status: &mut WorkerStatus) {
         [total, used_by_others, free].into_iter().for_each(number);
         optional(message, 1024);
     }
-    if let Some(StoreStatus { capacity, used }) = store {
-        [capacity, used].into_iter().for_each(number);
+    if let Some(StoreStatus { capacity, used, unused }) = store {
+        [capacity, used, unused].into_iter().for_each(number);
     }
     if let Some(Applied { epoch, generation }) = applied {
         [epoch, generation].into_iter().for_each(number);
@@ -248,6 +249,7 @@ mod tests {
             epoch: u64::MAX,
             generation: u64::MAX,
             state: ReplicaState::Failed,
+            replaces: Some(u32::MAX),
             progress: Some(Progress {
                 percent: 100,
                 done_bytes: u64::MAX,
@@ -273,7 +275,7 @@ mod tests {
                 model_context: Some(1),
             }),
             footprint: Some(footprint),
-            replicas: vec![replica; 100],
+            replicas: vec![replica; 200],
             rejected: vec![group; 100],
             ready_replicas: i32::MAX,
             selector: Some(long()),
@@ -310,7 +312,7 @@ mod tests {
             pod_name: Some(long()),
             address: Some(long()),
             devices: vec![device; 100],
-            store: Some(StoreStatus { capacity: u64::MAX, used: u64::MAX }),
+            store: Some(StoreStatus { capacity: u64::MAX, used: u64::MAX, unused: u64::MAX }),
             applied: Some(Applied { epoch: u64::MAX, generation: u64::MAX }),
             summary: Some(WorkerSummary { device: long(), memory: long(), free: long() }),
             ..WorkerStatus::default()

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use hearth_api::condition::{ModelReason, Status, Update, model as conditions, set_condition};
 use hearth_api::model::{
-    Footprint, ModelState, RejectedGroup, ReplicaState, ReplicaStatus, Resolved, ServedModelStatus, Summary,
+    ModelState, RejectedGroup, ReplicaState, ReplicaStatus, Resolved, ServedModelStatus, Summary, count,
 };
+use hearth_model::Footprint;
 use hearth_plan::{ModelPlan, human};
 use k8s_openapi::jiff::Timestamp;
 
@@ -45,7 +46,7 @@ pub fn status(
             message: group.message,
         })
         .collect();
-    let ready = replicas.iter().filter(|replica| replica.state == ReplicaState::Ready).count();
+    let ready = count(&replicas, |replica| replica.state == ReplicaState::Ready);
     let view = View { decision, plan, replicas: &replicas, rejected: &rejected, ready, footprint };
     let generation = decision.model.metadata.generation;
     let mut status = ServedModelStatus {
@@ -53,7 +54,7 @@ pub fn status(
         conditions: before.conditions.clone(),
         state: Some(view.state()),
         resolved: view.resolved(before.resolved.as_ref()),
-        footprint,
+        footprint: footprint.as_ref().map(super::footprint),
         ready_replicas: i32::try_from(ready).unwrap_or(i32::MAX),
         selector: Some(format!("hearth.dev/model={}", decision.uid)),
         summary: Some(view.summary()),
@@ -172,7 +173,7 @@ impl View<'_> {
         if self.wanted() == 0 && self.replicas.is_empty() {
             return no(ModelReason::ScaledToZero, self.stopped());
         }
-        let placed = self.replicas.len();
+        let placed = count(self.replicas, |_| true);
         let workers = self.workers();
         if placed >= self.wanted() && placed > 0 {
             return Update::new(TYPE, true, ModelReason::EveryReplica, format!("on {workers}"));

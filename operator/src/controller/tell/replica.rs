@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use hearth_api::condition::ModelReason;
-use hearth_api::model::{Footprint, Progress, ReplicaState, ReplicaStatus};
+use hearth_api::model::{Progress, ReplicaState, ReplicaStatus};
+use hearth_model::Footprint;
 use hearth_proto::worker::v1 as wire;
 
-use super::{bound, round};
+use super::{bound, round, untold};
 use crate::controller::decide::GONE_AFTER;
 use crate::controller::look::LinkState;
 
@@ -45,7 +46,7 @@ pub(super) fn taken(told: &ReplicaStatus, id: &str, link: Option<&LinkState>, at
         Footprint { weights, kv, activations, overhead }
     });
     // An engine that allocates nothing does not measure.
-    measured.filter(|measured| measured.total() > 0).unwrap_or(told.footprint)
+    measured.filter(|measured| measured.total() > 0).unwrap_or_else(|| untold(&told.footprint))
 }
 
 /// What becomes of a replica's status.
@@ -123,18 +124,13 @@ fn describe(report: &wire::ReplicaStatus) -> Told {
     }
 }
 
-/// The API's spelling of a footprint.
-pub fn footprint(footprint: &hearth_model::Footprint) -> Footprint {
-    let hearth_model::Footprint { weights, kv, activations, overhead } = *footprint;
-    Footprint { weights, kv, activations, overhead }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use hearth_api::model::KvType;
 
+    use super::super::footprint;
     use super::*;
 
     fn ordered() -> ReplicaStatus {
@@ -146,10 +142,11 @@ mod tests {
             sequences: 4,
             kv_type: KvType::F16,
             file: String::new(),
-            footprint: Footprint::default(),
+            footprint: hearth_api::model::Footprint::default(),
             epoch: 3,
             generation: 2,
             state: ReplicaState::Pending,
+            replaces: None,
             progress: None,
             reason: None,
             message: None,
@@ -226,9 +223,9 @@ mod tests {
         let taken_in = |state: wire::ReplicaState, measured: Option<wire::Footprint>| {
             let mut link = link(state, (3, 2), true);
             Arc::get_mut(link.last.as_mut().unwrap()).unwrap().replicas[0].measured = measured;
-            let mut status = ReplicaStatus { footprint: planned, ..ordered() };
+            let mut status = ReplicaStatus { footprint: footprint(&planned), ..ordered() };
             tell(&mut status, "m-0", Some(&link), Instant::now());
-            assert_eq!(status.footprint, planned, "what is reserved stays");
+            assert_eq!(untold(&status.footprint), planned, "what is reserved stays");
             taken(&status, "m-0", Some(&link), Instant::now())
         };
         let ready = wire::ReplicaState::Ready;

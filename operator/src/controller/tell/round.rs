@@ -40,6 +40,15 @@ pub(super) fn free(bytes: u64, whole: u64) -> u64 {
     bytes / step * step
 }
 
+/// Bytes in a store, rounded up to about 1/64 of what it can hold, and those of
+/// them that nobody needs, rounded down. No process's memory trembles here, so that
+/// the steps of a small store are small.
+pub(super) fn stored(used: u64, unused: u64, whole: u64) -> (u64, u64) {
+    let step = (whole / 64).next_power_of_two().max(64 << 10);
+    let used = used.div_ceil(step).saturating_mul(step).min(whole);
+    (used, (unused / step * step).min(used))
+}
+
 /// At least 64 MiB, because every process's memory trembles.
 fn step(whole: u64) -> u64 {
     (whole / 64).next_power_of_two().max(64 * MIB)
@@ -60,6 +69,9 @@ mod tests {
         assert_eq!(eta(Duration::MAX).to_string(), "720h");
         let whole = 24 << 30;
         assert_eq!(free((10 << 30) + 5 * MIB, whole), 10 << 30);
+        assert_eq!(stored(MIB, MIB, 64 * MIB), (MIB, MIB));
+        assert_eq!(stored(MIB + 1, 3 * MIB - 1, 64 * MIB), (2 * MIB, 2 * MIB));
+        assert_eq!(stored(u64::MAX, u64::MAX, 5 * MIB), (5 * MIB, 5 * MIB), "never more than there is");
         assert_eq!(used((10 << 30) + 5 * MIB, whole), (10 << 30) + 512 * MIB);
     }
 }

@@ -181,8 +181,9 @@ fn measured(
 }
 
 fn store(store: hearth_proto::worker::v1::Store) -> StoreStatus {
-    let (capacity, used) = (store.capacity_bytes, store.used_bytes);
-    StoreStatus { capacity, used: round::used(used, capacity).min(capacity) }
+    let hearth_proto::worker::v1::Store { capacity_bytes: capacity, used_bytes, unused_bytes } = store;
+    let (used, unused) = round::stored(used_bytes, unused_bytes, capacity);
+    StoreStatus { capacity, used, unused }
 }
 
 fn summary(devices: &[DeviceStatus]) -> WorkerSummary {

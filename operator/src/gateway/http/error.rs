@@ -126,12 +126,30 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Fields of `hearth.inference.v1` that OpenAI, or who added them, calls something else.
+const RENAMED: [(&str, &str); 9] = [
+    ("sampling.penalty_window", "repeat_last_n"),
+    ("sampling.dry.window", "dry_penalty_last_n"),
+    ("sampling.dry.", "dry_"),
+    ("sampling.logprobs", "top_logprobs"),
+    ("constraint.json_schema", "response_format"),
+    ("constraint.json_object", "response_format"),
+    ("constraint.regex", "guided_regex"),
+    ("constraint.lark", "guided_grammar"),
+    ("constraint.choice", "guided_choice"),
+];
+
 /// The field of an OpenAI request that became this field of `hearth.inference.v1`.
 fn openai_field(field: &str) -> String {
     match field {
         "tokens.ids" => return "prompt".to_owned(),
         "input" => return "messages".to_owned(),
         _ => {}
+    }
+    for (ours, theirs) in RENAMED {
+        if let Some(rest) = field.strip_prefix(ours) {
+            return format!("{theirs}{rest}");
+        }
     }
     if let Some(rest) = field.strip_prefix("stop.sequences") {
         return format!("stop{rest}");
@@ -194,6 +212,9 @@ mod tests {
             ("stop.sequences[0]", "stop[0]"),
             ("tokens.ids", "prompt"),
             ("prompt", "prompt"),
+            ("sampling.dry.base", "dry_base"),
+            ("sampling.penalty_window", "repeat_last_n"),
+            ("constraint.json_schema", "response_format"),
         ] {
             assert_eq!(openai_field(ours), theirs);
         }

@@ -1,6 +1,9 @@
 //! The HTTP side: the OpenAI API, probes and metrics on one plaintext port.
 
+mod calls;
+mod choices;
 pub mod error;
+mod logprobs;
 mod openai;
 mod operate;
 pub mod parse;

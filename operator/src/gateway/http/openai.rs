@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use hearth_proto::inference::v1::generate_response::Event;
+use hearth_proto::inference::v1::{Delta, generate_response::Event};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,16 +17,13 @@ use uuid::Uuid;
 
 use super::{
     MAX_BODY,
+    choices::Choices,
     error::ApiError,
-    parse::{self, Parsed},
-    shape::{self, Answer, Endpoint},
+    parse::{self, Parsed, Tools},
+    shape::{self, Answer, Choice, Endpoint},
     stream,
 };
-use crate::gateway::{
-    deadline::Deadline,
-    forward::{Forwarder, generation::Generation},
-    refusal::Refusal,
-};
+use crate::gateway::{deadline::Deadline, forward::Forwarder, refusal::Refusal};
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -100,7 +97,7 @@ async fn answer(
     endpoint: Endpoint,
     parsed: Parsed,
 ) -> Result<Response, ApiError> {
-    let Parsed { request, stream, include_usage } = parsed;
+    let Parsed { request, choices: count, tools, stream, include_usage } = parsed;
     let answer = Answer {
         endpoint,
         id: Uuid::new_v4().simple().to_string(),
@@ -109,18 +106,39 @@ async fn answer(
         include_usage: stream && include_usage,
     };
     let deadline = Deadline::unnamed(forwarder.deadlines, Instant::now());
-    let generation = forwarder.generate(request, deadline)?;
-    if stream { stream::respond(generation, answer).await } else { whole(generation, &answer).await }
+    let choices = Choices::begin(forwarder, &request, count, deadline)?;
+    if stream {
+        stream::respond(choices, count, &tools, answer).await
+    } else {
+        whole(choices, count, &tools, &answer).await
+    }
 }
 
-async fn whole(mut generation: Generation, answer: &Answer) -> Result<Response, ApiError> {
-    let mut text = String::new();
-    while let Some(item) = generation.next().await {
+async fn whole(
+    mut choices: Choices,
+    count: u32,
+    tools: &Tools,
+    answer: &Answer,
+) -> Result<Response, ApiError> {
+    let mut done = vec![Choice::default(); count as usize];
+    let mut finished = 0;
+    while let Some((index, item)) = choices.next().await {
+        let Some(choice) = done.get_mut(index as usize) else { continue };
         match item?.event {
-            Some(Event::Delta(delta)) => text.push_str(&delta.text),
-            Some(Event::Finish(finish)) => return Ok(Json(answer.whole(&text, &finish)).into_response()),
+            Some(Event::Delta(Delta { text, token_ids: _, logprobs })) => {
+                choice.text.push_str(&text);
+                choice.logprobs.extend(logprobs);
+            }
+            Some(Event::Finish(finish)) => {
+                choice.finish = finish;
+                finished += 1;
+                choice.find_calls(tools);
+            }
             Some(Event::Waiting(_)) | None => {}
         }
+    }
+    if finished == count {
+        return Ok(Json(answer.whole(&done)).into_response());
     }
     // A generation ends with a finish or an error, so this is a bug of ours.
     Err(tonic::Status::internal("the generation ended without an end").into())

@@ -66,9 +66,7 @@ impl Instruction {
                 ROUNDS * x86::FMA_OPERATIONS,
                 super::fastest(threads, PASSES, |_| unsafe { x86::fma(ROUNDS) }),
             ),
-            Self::Plain => {
-                (ROUNDS * PLAIN_OPERATIONS, super::fastest(threads, PASSES, |_| plain(ROUNDS)))
-            }
+            Self::Plain => (ROUNDS * PLAIN_OPERATIONS, super::fastest(threads, PASSES, |_| plain(ROUNDS))),
         };
         operations as f64 * threads as f64 / seconds
     }
@@ -104,7 +102,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) fn avx512(rounds: u64) {
         // SAFETY: any 64 bytes are 32 numbers of bf16.
-        let factor: __m512bh = black_box(unsafe { std::mem::transmute([0x3f00u16; 32]) });
+        let factor: __m512bh = black_box(unsafe { std::mem::transmute::<[u16; 32], __m512bh>([0x3f00; 32]) });
         let mut sums: [__m512; SUMS] = [_mm512_setzero_ps(); SUMS];
         for _ in 0..rounds {
             for sum in &mut sums {

@@ -12,6 +12,7 @@ pub(crate) struct Step {
     /// What is done.
     pub(crate) op: Op,
     /// Indices into [`hearth_program::arch::Graph::nodes`], in their order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the operation against these nodes"))]
     pub(crate) replaces: Range<usize>,
 }
 

@@ -82,7 +82,7 @@ fn fit(dtype: DType, block: &mut [u8], numbers: &mut [f32], size: f32) {
     const ONE: u16 = 0x3c00;
     match dtype {
         DType::F16 => {
-            block.copy_from_slice(&narrow(size * (f32::from(block[0]) / 128.0 - 1.0)).to_le_bytes())
+            block.copy_from_slice(&narrow(size * (f32::from(block[0]) / 128.0 - 1.0)).to_le_bytes());
         }
         DType::BF16 => {
             let number = size * (f32::from(block[0]) / 128.0 - 1.0);

@@ -1,5 +1,6 @@
 //! Which engine runs, and on what.
 
+use hearth_cpu::CpuConfig;
 use hearth_model::footprint::DeviceKind;
 use hearth_reference::{Compute, OpenError};
 use thiserror::Error;
@@ -7,6 +8,8 @@ use thiserror::Error;
 /// The implementation behind an [`Engine`](crate::Engine).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Backend {
+    /// The processors, with packed weights and fused kernels.
+    Cpu(CpuConfig),
     /// Plain tensor operations in `f32`: slow, and the oracle for every other one.
     Reference(Compute),
     /// No arithmetic at all: declared memory and speed, made-up text.
@@ -47,6 +50,9 @@ pub enum StartError {
     /// The device that computes cannot be opened.
     #[error(transparent)]
     Device(#[from] OpenError),
+    /// The processors' threads did not start.
+    #[error(transparent)]
+    Cpu(#[from] hearth_cpu::OpenError),
     /// A number of [`SimulatedConfig`] is not a positive, finite number.
     #[error("simulated device: `{field}` is {value}; give a number over 0")]
     Simulated {

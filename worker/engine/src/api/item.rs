@@ -39,6 +39,8 @@ pub enum Item {
         text: String,
         /// Tokens generated since the last delta. Their text may come later.
         token_ids: Vec<u32>,
+        /// One for each of `token_ids`, if they were asked for.
+        logprobs: Vec<TokenLogprobs>,
     },
     /// The output is complete.
     Finish {
@@ -64,10 +66,32 @@ impl Item {
     }
 }
 
+/// The log probabilities of one place in the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprobs {
+    /// Of the token there.
+    pub token: TokenLogprob,
+    /// Of the likeliest tokens, the likeliest first; the one that is there need
+    /// not be among them.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// The log probability of one token, of the model's own distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub id: u32,
+    /// What it stands for; not always whole characters.
+    pub bytes: Vec<u8>,
+    /// A natural logarithm.
+    pub logprob: f32,
+}
+
 /// What ended an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended its turn, or a stop sequence was met.
+    /// The model ended its turn, a stop sequence was met, or the constraint allows
+    /// nothing more.
     Stop,
     /// `max_tokens` or the context was reached.
     Length,
@@ -94,9 +118,14 @@ impl Outlet {
     }
 
     /// Sends a delta; after [`Gone`] nothing more is sent.
-    pub(crate) fn delta(&mut self, text: String, token_ids: Vec<u32>) -> Result<(), Gone> {
+    pub(crate) fn delta(
+        &mut self,
+        text: String,
+        token_ids: Vec<u32>,
+        logprobs: Vec<TokenLogprobs>,
+    ) -> Result<(), Gone> {
         let sink = self.sink.as_mut().ok_or(Gone)?;
-        sink.send(Item::Delta { text, token_ids }).inspect_err(|_| self.sink = None)
+        sink.send(Item::Delta { text, token_ids, logprobs }).inspect_err(|_| self.sink = None)
     }
 
     pub(crate) fn finish(mut self, reason: FinishReason, usage: Usage, stop_sequence: Option<String>) {
@@ -161,8 +190,8 @@ mod tests {
             *kept.lock().unwrap() += 1;
             Err(Gone)
         }));
-        assert_eq!(outlet.delta("a".into(), vec![1]), Err(Gone));
-        assert_eq!(outlet.delta("b".into(), vec![2]), Err(Gone));
+        assert_eq!(outlet.delta("a".into(), vec![1], vec![]), Err(Gone));
+        assert_eq!(outlet.delta("b".into(), vec![2], vec![]), Err(Gone));
         drop(outlet);
         assert_eq!(*count.lock().unwrap(), 1);
     }

@@ -11,10 +11,11 @@ mod request;
 
 pub use backend::{Backend, SimulatedConfig, StartError};
 pub use cancel::Cancel;
+pub use hearth_cpu::CpuConfig;
 pub use hearth_reference::{Compute, OpenError};
-pub use hearth_sample::Sampling;
-pub use hearth_text::{ChatMessage, Input};
-pub use item::{FinishReason, Gone, Item, Sink, Usage};
+pub use hearth_sample::{Dry, Grammar, LogitBias, Sampling};
+pub use hearth_text::{Chat, ChatMessage, Input, Json};
+pub use item::{FinishReason, Gone, Item, Sink, TokenLogprob, TokenLogprobs, Usage};
 pub use load::{LoadError, LoadEvent, LoadSpec, Phase, UnknownModel};
 pub use request::{MAX_STOP_SEQUENCES, Request, RequestError, Stop};
 

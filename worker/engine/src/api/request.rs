@@ -1,6 +1,6 @@
 //! A request, and what can be wrong with it.
 
-use hearth_sample::{Sampling, Wrong};
+use hearth_sample::{Grammar, Sampling, Wrong};
 use hearth_text::{Input, InputError};
 use thiserror::Error;
 
@@ -16,6 +16,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// When to stop.
     pub stop: Stop,
+    /// What the output must be.
+    pub constraint: Option<Grammar>,
 }
 
 /// When to stop.
@@ -28,6 +30,8 @@ pub struct Stop {
     pub sequences: Vec<String>,
     /// Go on past the model's end-of-turn token.
     pub ignore_eos: bool,
+    /// The model does not end its turn before it has generated so many tokens.
+    pub min_tokens: u32,
 }
 
 impl Request {
@@ -36,10 +40,16 @@ impl Request {
     /// # Errors
     /// [`RequestError::Invalid`] for the first field that is out of range.
     pub(crate) fn check(&self) -> Result<(), RequestError> {
-        let Self { input, sampling, stop } = self;
+        let Self { input, sampling, stop, constraint } = self;
         sampling.check()?;
+        if let Some(grammar) = constraint {
+            grammar.check()?;
+        }
         if stop.max_tokens == Some(0) {
             return Err(invalid("stop.max_tokens", 0, "give at least 1, or leave it out"));
+        }
+        if stop.max_tokens.is_some_and(|most| stop.min_tokens > most) {
+            return Err(invalid("stop.min_tokens", stop.min_tokens, "give at most max_tokens"));
         }
         if stop.sequences.len() > MAX_STOP_SEQUENCES {
             let most = format!("give at most {MAX_STOP_SEQUENCES} sequences");
@@ -131,12 +141,17 @@ impl From<InputError> for RequestError {
 
 #[cfg(test)]
 mod tests {
-    use hearth_text::{ChatMessage, Input};
+    use hearth_text::{Chat, ChatMessage, Input};
 
-    use super::{Request, RequestError, Sampling, Stop};
+    use super::{Grammar, Request, RequestError, Sampling, Stop};
 
     fn request() -> Request {
-        Request { input: Input::Prompt("a".into()), sampling: Sampling::default(), stop: Stop::default() }
+        Request {
+            input: Input::Prompt("a".into()),
+            sampling: Sampling::default(),
+            stop: Stop::default(),
+            constraint: None,
+        }
     }
 
     fn field_of(request: &Request) -> Option<&'static str> {
@@ -154,9 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn what_sampling_and_grammars_find_wrong_is_told() {
+        let sampling = Sampling { top_p: 0.0, ..Sampling::default() };
+        assert_eq!(field_of(&Request { sampling, ..request() }), Some("sampling.top_p"));
+        let constraint = Some(Grammar::JsonSchema("{".into()));
+        assert_eq!(field_of(&Request { constraint, ..request() }), Some("constraint.json_schema"));
+    }
+
+    #[test]
     fn stops_out_of_range_name_their_field() {
         let stops = [
             ("stop.max_tokens", Stop { max_tokens: Some(0), ..Stop::default() }),
+            ("stop.min_tokens", Stop { max_tokens: Some(4), min_tokens: 5, ..Stop::default() }),
             ("stop.sequences", Stop { sequences: vec!["a".into(); 17], ..Stop::default() }),
             ("stop.sequences", Stop { sequences: vec!["a".into(), String::new()], ..Stop::default() }),
         ];
@@ -167,8 +191,8 @@ mod tests {
 
     #[test]
     fn empty_inputs_name_their_field() {
-        let message = ChatMessage { role: "user".into(), content: String::new() };
-        let chat = |messages| Input::Chat { messages, add_generation_prompt: true };
+        let message = ChatMessage::new("user", "");
+        let chat = |messages| Input::Chat(Chat::new(messages));
         for (field, input) in [
             (Some("prompt"), Input::Prompt(String::new())),
             (Some("chat.messages"), chat(vec![])),

@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::api::{Outlet, RequestError, Stop};
-use hearth_program::{Answers, Program, Row, Stage, StepError};
-use hearth_sample::Sampler;
+use hearth_program::{Answers, PREFILL_CHUNK, Program, Row, Stage, StepError};
+use hearth_sample::{Picker, Workspace};
 use hearth_text::TextModel;
 use sequence::{Fate, Sequence};
 use slots::Slots;
@@ -39,7 +39,7 @@ pub(crate) enum Health {
 pub(crate) struct Job {
     /// Shorter than the context.
     pub(crate) prompt: Vec<u32>,
-    pub(crate) sampler: Sampler,
+    pub(crate) picker: Picker,
     pub(crate) stop: Stop,
     pub(crate) outlet: Outlet,
     pub(crate) cancelled: crate::api::Cancelled,
@@ -59,6 +59,7 @@ pub(crate) struct Batcher<P: Program> {
     /// Steps in a row that failed.
     faults: u32,
     answers: Answers,
+    picking: Workspace,
 }
 
 impl<P: Program> Batcher<P> {
@@ -74,6 +75,7 @@ impl<P: Program> Batcher<P> {
             turn: 0,
             faults: 0,
             answers: Answers::default(),
+            picking: Workspace::default(),
         }
     }
 
@@ -101,6 +103,15 @@ impl<P: Program> Batcher<P> {
     /// Whether a step would do anything.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Tokens that the next step computes, at the most: one of every sequence that
+    /// decodes, and one piece of one prompt.
+    pub(crate) fn tokens_ahead(&self) -> usize {
+        let decodes = |sequence: &&Sequence| sequence.stage() == Stage::Decode;
+        let decoding = self.running.iter().filter(decodes).count();
+        let reads = decoding < self.running.len() || !self.waiting.is_empty();
+        decoding + if reads { PREFILL_CHUNK } else { 0 }
     }
 
     /// Does one step: cancels, admits, computes, samples, sends.
@@ -200,8 +211,8 @@ impl<P: Program> Batcher<P> {
     fn accept(&mut self, plan: &[(usize, Stage)]) {
         let mut ended = Vec::new();
         for (row, (index, _)) in plan.iter().enumerate() {
-            let logits = self.answers.get(row, 0);
-            match self.running[*index].accept(logits, self.text.tokenizer()) {
+            let logits = self.answers.get_mut(row, 0);
+            match self.running[*index].accept(logits, self.text.tokenizer(), &mut self.picking) {
                 Fate::GoesOn => {}
                 fate => ended.push((*index, fate)),
             }

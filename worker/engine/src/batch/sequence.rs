@@ -1,8 +1,8 @@
 //! One running request.
 
-use crate::api::{Cancelled, FinishReason, Outlet, RequestError, Usage};
+use crate::api::{Cancelled, FinishReason, Outlet, RequestError, TokenLogprob, TokenLogprobs, Usage};
 use hearth_program::{PREFILL_CHUNK, Row, Stage};
-use hearth_sample::Sampler;
+use hearth_sample::{Logprobs, Next, PickError, Picked, Picker, Workspace};
 use hearth_text::tokenizer::Tokenizer;
 use hearth_text::{Output, Scan};
 
@@ -21,8 +21,7 @@ pub(super) struct Sequence {
     taking: usize,
     max_tokens: usize,
     generated: usize,
-    ignore_eos: bool,
-    sampler: Sampler,
+    picker: Picker,
     output: Output,
     outlet: Outlet,
     cancelled: Cancelled,
@@ -42,7 +41,7 @@ pub(super) enum Fate {
 
 impl Sequence {
     pub(super) fn new(job: Job, slot: Slot, context_tokens: u32) -> Self {
-        let Job { prompt, sampler, stop, outlet, cancelled } = job;
+        let Job { prompt, picker, stop, outlet, cancelled } = job;
         let room = (context_tokens as usize).saturating_sub(prompt.len());
         Self {
             slot,
@@ -52,8 +51,7 @@ impl Sequence {
             taking: 0,
             max_tokens: stop.max_tokens.map_or(room, |most| room.min(most as usize)),
             generated: 0,
-            ignore_eos: stop.ignore_eos,
-            sampler,
+            picker,
             output: Output::new(stop.sequences),
             outlet,
             cancelled,
@@ -88,26 +86,41 @@ impl Sequence {
         Row { tables: self.slot.tables(), start: self.taken, tokens, stage }
     }
 
-    /// Takes the answer to the row of this step.
-    pub(super) fn accept(&mut self, logits: Option<&[f32]>, tokenizer: &Tokenizer) -> Fate {
+    /// Takes the answer to the row of this step, which it changes.
+    pub(super) fn accept(
+        &mut self,
+        logits: Option<&mut [f32]>,
+        tokenizer: &Tokenizer,
+        picking: &mut Workspace,
+    ) -> Fate {
         self.taken += std::mem::take(&mut self.taking);
         let Some(logits) = logits else { return Fate::GoesOn };
-        let Some(id) = self.sampler.pick(logits, self.tokens.len() as u64) else {
-            let message = "the model computed something that is not a number".into();
-            return Fate::Failed(RequestError::Internal { message });
+        let Picked { id, logprobs } = match self.picker.pick(logits, &self.tokens, picking) {
+            Ok(Some(picked)) => picked,
+            // The constraint is met.
+            Ok(None) => return self.flush(FinishReason::Stop),
+            Err(error) => return Fate::Failed(failed(&error)),
         };
         self.generated += 1;
-        if tokenizer.ends_generation(id) && !self.ignore_eos {
+        if self.picker.is_end(id) {
             return self.flush(FinishReason::Stop);
         }
         self.tokens.push(id);
+        let next = match self.picker.accept(id) {
+            Ok(next) => next,
+            Err(error) => return Fate::Failed(failed(&error)),
+        };
+        let logprobs = logprobs.map(|logprobs| named(id, logprobs, tokenizer)).into_iter().collect();
         match self.output.push(tokenizer.bytes_of(id)) {
-            Scan::Clear(text) => match self.outlet.delta(text, vec![id]) {
-                Err(crate::Gone) => Fate::Gone,
-                Ok(()) if self.generated >= self.max_tokens => self.flush(FinishReason::Length),
-                Ok(()) => Fate::GoesOn,
+            Scan::Clear(text) => match (self.outlet.delta(text, vec![id], logprobs), next) {
+                (Err(crate::Gone), _) => Fate::Gone,
+                (Ok(()), Next::Nothing) => self.flush(FinishReason::Stop),
+                (Ok(()), Next::Token) if self.generated >= self.max_tokens => {
+                    self.flush(FinishReason::Length)
+                }
+                (Ok(()), Next::Token) => Fate::GoesOn,
             },
-            Scan::Stopped { text, sequence } => match self.outlet.delta(text, vec![id]) {
+            Scan::Stopped { text, sequence } => match self.outlet.delta(text, vec![id], logprobs) {
                 Err(crate::Gone) => Fate::Gone,
                 Ok(()) => Fate::Finished { reason: FinishReason::Stop, stop_sequence: Some(sequence) },
             },
@@ -120,7 +133,7 @@ impl Sequence {
             Scan::Clear(text) => (text, reason, None),
             Scan::Stopped { text, sequence } => (text, FinishReason::Stop, Some(sequence)),
         };
-        if !text.is_empty() && self.outlet.delta(text, vec![]).is_err() {
+        if !text.is_empty() && self.outlet.delta(text, vec![], vec![]).is_err() {
             return Fate::Gone;
         }
         Fate::Finished { reason, stop_sequence }
@@ -138,6 +151,24 @@ impl Sequence {
 
     pub(super) fn fail(self, error: RequestError) {
         self.end(Fate::Failed(error));
+    }
+}
+
+/// Log probabilities with the bytes of the tokens that they are of.
+fn named(id: u32, Logprobs { picked, top }: Logprobs, tokenizer: &Tokenizer) -> TokenLogprobs {
+    let named = |id: u32, logprob: f32| TokenLogprob { id, bytes: tokenizer.bytes_of(id).to_vec(), logprob };
+    let top = top.into_iter().map(|(id, logprob)| named(id, logprob)).collect();
+    TokenLogprobs { token: named(id, picked), top }
+}
+
+fn failed(error: &PickError) -> RequestError {
+    let message = error.to_string();
+    match error {
+        PickError::NotANumber => RequestError::Internal { message },
+        PickError::Constraint(_) | PickError::DeadEnd => {
+            let value = "not to be met in this output".into();
+            RequestError::Invalid { field: "constraint", value, message }
+        }
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn next<T>(receiver: &Receiver<T>) -> Option<T> {
 /// Greedy, without an end token, so that it runs for as long as it may.
 pub(super) fn endless(prompt: &str) -> Request {
     let stop = Stop { ignore_eos: true, ..Stop::default() };
-    Request { input: Input::Prompt(prompt.into()), sampling: Sampling::greedy(), stop }
+    Request { input: Input::Prompt(prompt.into()), sampling: Sampling::greedy(), stop, constraint: None }
 }
 
 /// Greedy, of this length.
@@ -139,7 +139,7 @@ impl Stream {
         let (mut text, mut ids, mut deltas) = (String::new(), Vec::new(), 0);
         let end = loop {
             match next(&self.items).expect("a stream ends with a terminal item") {
-                Item::Delta { text: piece, token_ids } => {
+                Item::Delta { text: piece, token_ids, .. } => {
                     text += &piece;
                     ids.extend(token_ids);
                     deltas += 1;

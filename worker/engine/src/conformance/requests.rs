@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use crate::{ChatMessage, Engine, Input, Request, RequestError, Sampling};
+use crate::{Chat, ChatMessage, Engine, Input, Request, RequestError, Sampling};
 
 use super::probe::{answer, endless, next, of_length};
 use super::{ID, Subject};
@@ -21,7 +21,7 @@ pub(super) fn invalid(subject: &Subject) {
         ("stop.sequences", |r| r.stop.sequences = vec![String::new()]),
         ("stop.sequences", |r| r.stop.sequences = vec!["x".into(); 17]),
         ("prompt", |r| r.input = Input::Prompt(String::new())),
-        ("chat.messages", |r| r.input = Input::Chat { messages: vec![], add_generation_prompt: true }),
+        ("chat.messages", |r| r.input = Input::Chat(Chat::new(vec![]))),
         ("tokens.ids", |r| r.input = Input::Tokens(vec![])),
         ("tokens.ids", |r| r.input = Input::Tokens(vec![1, u32::MAX])),
     ];
@@ -62,10 +62,10 @@ pub(super) fn too_long(subject: &Subject) {
 
 pub(super) fn tokenize(subject: &Subject) {
     let engine = subject.loaded();
-    let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
-    let chat = vec![message("system", "Be brief."), message("user", "héllo  🦔")];
-    let open = Input::Chat { messages: chat.clone(), add_generation_prompt: true };
-    let closed = Input::Chat { messages: chat, add_generation_prompt: false };
+    let chat =
+        Chat::new(vec![ChatMessage::new("system", "Be brief."), ChatMessage::new("user", "héllo  🦔")]);
+    let open = Input::Chat(chat.clone());
+    let closed = Input::Chat(Chat { add_generation_prompt: false, ..chat });
     for input in
         [Input::Prompt("héllo  🦔\n".into()), open.clone(), closed.clone(), Input::Tokens(vec![3, 4])]
     {
@@ -93,7 +93,8 @@ pub(super) fn seeds(subject: &Subject) {
     let engine = subject.loaded();
     let seeded = |seed| {
         let mut request = of_length("once upon a time", 24);
-        request.sampling = Sampling { temperature: 1.5, top_k: 40, top_p: 0.98, min_p: 0.001, seed, ..Sampling::default() };
+        request.sampling =
+            Sampling { temperature: 1.5, top_k: 40, top_p: 0.98, min_p: 0.001, seed, ..Sampling::default() };
         answer(&engine, request).ids
     };
     assert_eq!(seeded(Some(1)), seeded(Some(1)));

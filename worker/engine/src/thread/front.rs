@@ -1,15 +1,18 @@
-//! The thread that reads requests before the device does.
+//! The threads that read requests before the device does.
 //!
-//! Rendering a template and tokenizing a long prompt take milliseconds that the
-//! device thread does not have.
+//! Rendering a template, tokenizing a long prompt and compiling a grammar take
+//! milliseconds that the device thread does not have.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Sender};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::Builder;
 
 use crate::api::{Cancelled, Input, Outlet, Request, RequestError, StartError};
 use crate::batch::Job;
 use crate::handle::{Library, Orders, look_up};
-use hearth_sample::Sampler;
+use crate::reader::Read;
+use hearth_sample::Guide;
 
 use super::Order;
 use super::order::ENDED;
@@ -18,6 +21,7 @@ use super::order::ENDED;
 pub(crate) type Tokens = Box<dyn FnOnce(Result<Vec<u32>, RequestError>) + Send>;
 
 /// A request as the caller wrote it.
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and none lies in a long list")]
 pub(crate) enum Task {
     Generate { id: String, request: Request, outlet: Outlet, cancelled: Cancelled },
     Tokenize { id: String, input: Input, done: Tokens },
@@ -34,28 +38,54 @@ impl Task {
     }
 }
 
-/// Starts the thread. It ends when the sender goes.
-pub(crate) fn spawn(library: Library, orders: Orders) -> Result<Sender<Task>, StartError> {
-    let (tasks, inbox) = mpsc::channel();
-    let run = move || {
-        while let Ok(task) = inbox.recv() {
-            match task {
-                Task::Generate { id, request, outlet, cancelled } => {
-                    match caught(|| read(&library, &id, request)) {
-                        Ok((prompt, sampler, stop)) => {
-                            let job = Job { prompt, sampler, stop, outlet, cancelled };
-                            orders(Order::Generate { id, job });
-                        }
-                        Err(error) => outlet.fail(error),
-                    }
-                }
-                Task::Tokenize { id, input, done } => done(caught(|| tokenize(&library, id, &input))),
-            }
+/// The way to the threads. They end when it goes.
+pub(crate) struct Front {
+    text: Sender<Task>,
+    grammar: Sender<Task>,
+}
+
+impl Front {
+    pub(crate) fn send(&self, task: Task) {
+        let thread = match &task {
+            Task::Generate { request, .. } if request.constraint.is_some() => &self.grammar,
+            Task::Generate { .. } | Task::Tokenize { .. } => &self.text,
+        };
+        if let Err(mpsc::SendError(task)) = thread.send(task) {
+            task.refuse();
         }
+    }
+}
+
+/// Starts the threads.
+pub(crate) fn spawn(library: &Library, orders: &Orders) -> Result<Front, StartError> {
+    // Grammars have a thread of their own: it takes much stack, and one that
+    // takes long to compile holds up no plain request.
+    let text = Builder::new().name("hearth-text".into());
+    let grammar = Builder::new().name("hearth-grammar".into()).stack_size(Guide::STACK_BYTES);
+    let start = |thread: Builder| -> Result<Sender<Task>, StartError> {
+        let (tasks, inbox) = mpsc::channel();
+        let (library, orders) = (Arc::clone(library), Arc::clone(orders));
+        thread.spawn(move || run(&inbox, &library, &orders)).map_err(StartError::Thread)?;
+        Ok(tasks)
     };
-    let thread = std::thread::Builder::new().name("hearth-text".into());
-    thread.spawn(run).map_err(StartError::Thread)?;
-    Ok(tasks)
+    Ok(Front { text: start(text)?, grammar: start(grammar)? })
+}
+
+fn run(inbox: &Receiver<Task>, library: &Library, orders: &Orders) {
+    while let Ok(task) = inbox.recv() {
+        match task {
+            Task::Generate { id, request, outlet, cancelled } => {
+                match caught(|| read(library, &id, request)) {
+                    Ok(Read { prompt, picker, stop }) => {
+                        let job = Job { prompt, picker, stop, outlet, cancelled };
+                        orders(Order::Generate { id, job });
+                    }
+                    Err(error) => outlet.fail(error),
+                }
+            }
+            Task::Tokenize { id, input, done } => done(caught(|| tokenize(library, id, &input))),
+        }
+    }
 }
 
 /// A vocabulary comes from outside, and what it does to the encoder must not end
@@ -66,19 +96,12 @@ fn caught<T>(work: impl FnOnce() -> Result<T, RequestError>) -> Result<T, Reques
     })
 }
 
-fn read(
-    library: &Library,
-    id: &str,
-    request: Request,
-) -> Result<(Vec<u32>, Sampler, crate::Stop), RequestError> {
-    let text = look_up(library, id).ok_or_else(|| RequestError::UnknownModel { id: id.into() })?;
-    request.check()?;
-    let Request { input, sampling, stop } = request;
-    let prompt = text.prompt(&input)?;
-    Ok((prompt, Sampler::new(sampling, rand::random()), stop))
+fn read(library: &Library, id: &str, request: Request) -> Result<Read, RequestError> {
+    let reader = look_up(library, id).ok_or_else(|| RequestError::UnknownModel { id: id.into() })?;
+    reader.read(request)
 }
 
 fn tokenize(library: &Library, id: String, input: &Input) -> Result<Vec<u32>, RequestError> {
-    let text = look_up(library, &id).ok_or(RequestError::UnknownModel { id })?;
-    Ok(text.tokens(input)?)
+    let reader = look_up(library, &id).ok_or(RequestError::UnknownModel { id })?;
+    Ok(reader.text.tokens(input)?)
 }

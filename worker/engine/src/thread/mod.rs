@@ -13,11 +13,14 @@ use std::collections::btree_map::Entry;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, RequestError, StartError, UnknownModel};
 use crate::batch::{Batcher, Health, Job};
 use crate::handle::Library;
 use crate::loader::{Loaded, Runtime};
+use crate::pulse::Heart;
+use crate::reader::Reader;
 
 pub(crate) use order::{BuiltModel, Done, Message, Order};
 use slot::{Build, Slot, build};
@@ -28,8 +31,10 @@ pub(crate) fn spawn<R: Runtime>(
     messages: Sender<Message<R::Program>>,
     inbox: Receiver<Message<R::Program>>,
     library: Library,
+    heart: Arc<Heart>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let device = Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, texts: library };
+    let device =
+        Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, texts: library, heart };
     Builder::new().name("hearth-device".into()).spawn(move || device.run(&inbox)).map_err(StartError::Thread)
 }
 
@@ -39,6 +44,7 @@ struct Device<R: Runtime> {
     /// For the threads that load.
     messages: Sender<Message<R::Program>>,
     texts: Library,
+    heart: Arc<Heart>,
 }
 
 enum Next {
@@ -71,9 +77,11 @@ impl<R: Runtime> Device<R> {
     /// One step of every model.
     fn step(&mut self) -> Health {
         for slot in self.slots.values_mut() {
-            if let Slot::Ready(batcher) = slot
-                && let Health::Broken = batcher.step()
-            {
+            let Slot::Ready(batcher) = slot else { continue };
+            self.heart.begin(batcher.tokens_ahead(), Instant::now());
+            let health = batcher.step();
+            self.heart.end(Instant::now());
+            if let Health::Broken = health {
                 return Health::Broken;
             }
         }
@@ -196,7 +204,7 @@ impl<R: Runtime> Device<R> {
     fn shelve(&self, id: &str, text: Option<Arc<hearth_text::TextModel>>) {
         let mut library = self.texts.write().unwrap_or_else(PoisonError::into_inner);
         match text {
-            Some(text) => library.insert(id.into(), text),
+            Some(text) => library.insert(id.into(), Arc::new(Reader::new(text))),
             None => library.remove(id),
         };
     }

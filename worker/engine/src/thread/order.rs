@@ -9,6 +9,7 @@ use hearth_program::Program;
 pub(crate) type Done = Box<dyn FnOnce(Result<(), UnknownModel>) + Send>;
 
 /// What handles ask for.
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and none lies in a long list")]
 pub(crate) enum Order {
     Load { spec: LoadSpec, listener: Listener, cancelled: Cancelled },
     Unload { id: String, done: Done },
@@ -17,6 +18,7 @@ pub(crate) enum Order {
 }
 
 /// What arrives at the device thread.
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and none lies in a long list")]
 pub(crate) enum Message<P: Program> {
     Order(Order),
     /// A loading thread is through.

@@ -12,6 +12,7 @@ use hearth_program::{Answers, BuildError, PageId, Program, Row, Stage, Watch};
 use super::{BuiltModel, Done, Message};
 
 /// What the device thread knows of an id.
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and none lies in a long list")]
 pub(super) enum Slot<P: Program> {
     /// A thread is building it. Whoever unloads it waits until the thread has let
     /// go of everything.

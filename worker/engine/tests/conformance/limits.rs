@@ -1,6 +1,6 @@
 //! How outputs end, and what is counted.
 
-use hearth_engine::{ChatMessage, FinishReason, Input, Request, Sampling, Stop};
+use hearth_engine::{Chat, ChatMessage, FinishReason, Input, Request, Sampling, Stop};
 
 use crate::subject::{Subject, greedy, tokens};
 
@@ -59,13 +59,14 @@ pub(crate) fn text_is_that_of_the_tokens(subject: Subject) {
 /// The prompt counts as `Engine::tokenize` has it;
 /// the output counts the ids that came, and the one that ended the turn.
 pub(crate) fn usage_counts_tokens(subject: Subject) {
-    let message = ChatMessage { role: "user".into(), content: "how many?".into() };
-    let chat = Input::Chat { messages: vec![message], add_generation_prompt: true };
+    let message = ChatMessage::new("user", "how many?");
+    let chat = Input::Chat(Chat::new(vec![message]));
     for input in [Input::Prompt("hello there".into()), chat, tokens(150)] {
         let prompt_tokens = subject.tokenize(input.clone()).len() as u32;
         for ignore_eos in [true, false] {
             let stop = Stop { max_tokens: Some(70), ignore_eos, ..Stop::default() };
-            let request = Request { input: input.clone(), stop, sampling: Sampling::greedy() };
+            let request =
+                Request { input: input.clone(), stop, sampling: Sampling::greedy(), constraint: None };
             let answer = subject.ask(request).answer();
             let finish = answer.finished();
             assert_eq!(finish.usage.prompt_tokens, prompt_tokens);

@@ -1,6 +1,6 @@
 //! Requests that cannot be answered say what is wrong with them.
 
-use hearth_engine::{Input, MAX_STOP_SEQUENCES, Request, RequestError, Sampling, Stop};
+use hearth_engine::{Chat, Input, MAX_STOP_SEQUENCES, Request, RequestError, Sampling, Stop};
 
 use crate::subject::{Subject, greedy, tokens};
 
@@ -13,7 +13,7 @@ pub(crate) fn requests_out_of_range_name_field_and_value(subject: Subject) {
     let temperature = |temperature| sampling(Sampling { temperature, ..Sampling::default() });
     let vocabulary = subject.tokenizer.vocabulary() as u32;
     let over = vocabulary.to_string();
-    let chat = Input::Chat { messages: vec![], add_generation_prompt: true };
+    let chat = Input::Chat(Chat::new(vec![]));
     for (field, value, request) in [
         ("prompt", "empty", input(Input::Prompt(String::new()))),
         ("chat.messages", "empty", input(chat)),

@@ -9,7 +9,7 @@ const TOKENS: u32 = 48;
 
 fn ask(subject: &Subject, sequences: &[&str]) -> Answer {
     let sequences = sequences.iter().map(|sequence| (*sequence).to_owned()).collect();
-    let stop = Stop { max_tokens: Some(TOKENS), sequences, ignore_eos: true };
+    let stop = Stop { max_tokens: Some(TOKENS), sequences, ignore_eos: true, min_tokens: 0 };
     subject.ask(Request { stop, ..greedy(PROMPT, 0) }).answer()
 }
 

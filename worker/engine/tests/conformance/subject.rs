@@ -183,7 +183,8 @@ pub(crate) fn greedy(text: &str, max_tokens: u32) -> Request {
     Request {
         input: Input::Prompt(text.into()),
         sampling: Sampling::greedy(),
-        stop: Stop { max_tokens: Some(max_tokens), sequences: vec![], ignore_eos: true },
+        stop: Stop { max_tokens: Some(max_tokens), sequences: vec![], ignore_eos: true, min_tokens: 0 },
+        constraint: None,
     }
 }
 
@@ -236,7 +237,7 @@ impl Answer {
         for item in items {
             assert_eq!(end, None, "{item:?} follows the terminal item");
             match item {
-                Item::Delta { text: piece, token_ids } => {
+                Item::Delta { text: piece, token_ids, .. } => {
                     text += &piece;
                     ids.extend(token_ids);
                     deltas += 1;

@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 
 use hearth_engine::{
-    Backend, ChatMessage, Compute, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request,
-    Sampling, Stop,
+    Backend, Chat, ChatMessage, Compute, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec,
+    Request, Sampling, Stop,
 };
 use hearth_model::{KvType, Shape};
 use hearth_program::{Answers, PAGE_TOKENS, PREFILL_CHUNK, PageId, Program, Row, Stage};
@@ -39,18 +39,21 @@ fn start(sequences: u32) -> Engine {
 fn ask(engine: &Engine, golden: &Greedy, most: u32) -> mpsc::Receiver<Item> {
     let input = match &golden.chat {
         None => Input::Prompt(golden.text.clone()),
-        Some(messages) => Input::Chat {
-            messages: messages
-                .iter()
-                .map(|m| ChatMessage { role: m.role.clone(), content: m.content.clone() })
-                .collect(),
-            add_generation_prompt: true,
-        },
+        Some(messages) => {
+            let messages = messages.iter().map(|m| ChatMessage::new(m.role.as_str(), m.content.as_str()));
+            Input::Chat(Chat::new(messages.collect()))
+        }
     };
-    let stop = Stop { max_tokens: Some(most), sequences: vec![], ignore_eos: true };
+    let stop = Stop { max_tokens: Some(most), sequences: vec![], ignore_eos: true, min_tokens: 0 };
     let (items, stream) = mpsc::channel();
     let sink = move |item| items.send(item).map_err(|_| Gone);
-    engine.generate("model", Request { input, sampling: Sampling::greedy(), stop }, Box::new(sink)).detach();
+    engine
+        .generate(
+            "model",
+            Request { input, sampling: Sampling::greedy(), stop, constraint: None },
+            Box::new(sink),
+        )
+        .detach();
     stream
 }
 

@@ -37,7 +37,7 @@ impl Zip for Gelu {
     #[inline(always)]
     unsafe fn zip<L: Lanes>(self, out: L, gate: L) -> L {
         /// Twice the root of 2 / π.
-        const A: f32 = 1.595_769_1;
+        const A: f32 = 1.595_769;
         const B: f32 = 0.044_715;
         unsafe {
             // x · (1 + tanh y) / 2 is x / (1 + exp(−2y)).

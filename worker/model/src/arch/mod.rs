@@ -27,7 +27,7 @@ pub use dims::Dims;
 pub use error::ArchError;
 pub use family::Architecture;
 pub use rope::{Factors, Rope, RopePairs, RopeScaling};
-pub use tokenizer::{TokenType, TokenizerKind, TokenizerSpec};
+pub use tokenizer::{TokenType, TokenizerKind, TokenizerSpec, ends_turn};
 pub use weights::{AttentionWeights, BlockNorms, FfnWeights, LayerWeights, Linear, NormWeights, Weights};
 
 use crate::{Format, Header, quantization};

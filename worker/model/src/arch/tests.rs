@@ -76,7 +76,7 @@ fn what_cannot_be_served_says_why() {
         ),
         (tiny().f32_tensor("blk.0.attn_q.bias", &[31], &[0.0; 31]), "the metadata says [32]"),
         (tiny().f32_tensor("blk.0.attn_q.scale", &[32], &[0.0; 32]), "`blk.0.attn_q.scale` has no place"),
-        (tiny().replace("tokenizer.ggml.model", s("t5")), "supported are `gpt2` and `llama`"),
+        (tiny().replace("tokenizer.ggml.model", s("t5")), "supported are `gpt2`, `llama` and `bert`"),
         (
             tiny().replace("tokenizer.ggml.eos_token_id", Value::U32(9999)),
             "`tokenizer.ggml.eos_token_id` is 9999, but",

@@ -11,6 +11,8 @@ pub enum TokenizerKind {
     Bpe,
     /// SentencePiece with scores and byte fallback (`llama` in GGUF).
     SentencePiece,
+    /// WordPiece: the longest pieces from the left of each word (`bert` in GGUF).
+    WordPiece,
 }
 
 /// What a token is for.
@@ -51,9 +53,9 @@ pub struct TokenizerSpec {
     pub tokens: Vec<String>,
     /// What each token is for, by id.
     pub types: Vec<TokenType>,
-    /// The score of each token, by id; empty for [`TokenizerKind::Bpe`].
+    /// The score of each token, by id; only for [`TokenizerKind::SentencePiece`].
     pub scores: Vec<f32>,
-    /// Pairs that merge, first merge first; empty for [`TokenizerKind::SentencePiece`].
+    /// Pairs that merge, first merge first; only for [`TokenizerKind::Bpe`].
     pub merges: Vec<(String, String)>,
     /// Begins a sequence.
     pub bos: Option<u32>,
@@ -86,7 +88,15 @@ const TURN_ENDS: &[&str] = &[
     "<|end_of_text|>",
     "<|end_of_turn|>",
     "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
 ];
+
+/// Whether a token of this text ends a turn, whatever else the file says of it.
+#[must_use]
+pub fn ends_turn(text: &str) -> bool {
+    TURN_ENDS.contains(&text)
+}
 
 /// Pre-tokenizers whose models were trained with a start token although their
 /// files do not say so.
@@ -97,16 +107,17 @@ impl TokenizerSpec {
     ///
     /// # Errors
     /// A key is wrong, or the parts contradict each other.
-    pub(super) fn from_gguf(metadata: &Metadata) -> Result<Option<Self>, ArchError> {
+    pub fn from_gguf(metadata: &Metadata) -> Result<Option<Self>, ArchError> {
         let Some(model) = metadata.str("tokenizer.ggml.model")? else { return Ok(None) };
         let kind = match model {
             "gpt2" => TokenizerKind::Bpe,
             "llama" => TokenizerKind::SentencePiece,
+            "bert" => TokenizerKind::WordPiece,
             other => {
                 return Err(ArchError::Unsupported {
                     feature: "the tokenizer (`tokenizer.ggml.model`)",
                     found: crate::header::excerpt(other),
-                    remedy: "supported are `gpt2` and `llama`",
+                    remedy: "supported are `gpt2`, `llama` and `bert`",
                 });
             }
         };
@@ -117,7 +128,7 @@ impl TokenizerSpec {
         }
         let types = types(metadata, tokens.len())?;
         let scores = match kind {
-            TokenizerKind::Bpe => Vec::new(),
+            TokenizerKind::Bpe | TokenizerKind::WordPiece => Vec::new(),
             TokenizerKind::SentencePiece => {
                 let scores = metadata.require_f32s("tokenizer.ggml.scores")?;
                 same_length("tokenizer.ggml.scores", scores.len(), tokens.len())?;
@@ -126,24 +137,30 @@ impl TokenizerSpec {
         };
         let merges = match kind {
             TokenizerKind::Bpe => merges(metadata.require_strings("tokenizer.ggml.merges")?)?,
-            TokenizerKind::SentencePiece => Vec::new(),
+            TokenizerKind::SentencePiece | TokenizerKind::WordPiece => Vec::new(),
         };
         let id = |name: &str| id(metadata, name, tokens.len());
         let (bos, eos, eot, eom) = (id("bos")?, id("eos")?, id("eot")?, id("eom")?);
+        let (bos, eos) = match kind {
+            TokenizerKind::Bpe | TokenizerKind::SentencePiece => (bos, eos),
+            // The format's own spelling.
+            TokenizerKind::WordPiece => (id("cls")?.or(bos), id("seperator")?.or(eos)),
+        };
         let (unknown, padding) = (id("unknown")?, id("padding")?);
         let add_bos = match kind {
-            TokenizerKind::SentencePiece => true,
+            TokenizerKind::SentencePiece | TokenizerKind::WordPiece => true,
             TokenizerKind::Bpe => pre.as_deref().is_some_and(|p| PRE_WITH_BOS.contains(&p)),
         };
         let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(add_bos);
-        let add_eos = metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
+        let add_eos =
+            metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(kind == TokenizerKind::WordPiece);
         needs("add_bos_token", add_bos, "bos_token_id", bos)?;
         needs("add_eos_token", add_eos, "eos_token_id", eos)?;
         let add_space_prefix = metadata
             .bool("tokenizer.ggml.add_space_prefix")?
             .unwrap_or(matches!(kind, TokenizerKind::SentencePiece));
 
-        let by_text = (0u32..).zip(&tokens).filter(|(_, t)| TURN_ENDS.contains(&t.as_str())).map(|(i, _)| i);
+        let by_text = (0u32..).zip(&tokens).filter(|(_, t)| ends_turn(t)).map(|(i, _)| i);
         let mut end_of_generation: Vec<u32> = by_text.chain(eos).chain(eot).chain(eom).collect();
         end_of_generation.sort_unstable();
         end_of_generation.dedup();

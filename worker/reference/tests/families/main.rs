@@ -92,7 +92,7 @@ fn families_answer_as_their_own_implementations_do() {
         }
         let worst = errors.iter().copied().fold(0.0, f32::max);
         println!("{:16} {worst:.1e}", golden.name);
-        if errors.iter().any(|error| !(*error <= TOLERANCE)) {
+        if !errors.iter().all(|error| *error <= TOLERANCE) {
             wrong.push(format!("{}: {errors:?}", golden.name));
         }
     }

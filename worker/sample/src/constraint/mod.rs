@@ -1,10 +1,17 @@
 //! What an output must be.
 
+mod grammar;
+mod guide;
+
 use std::fmt::Debug;
 
 use thiserror::Error;
 
 use crate::TokenMask;
+pub use grammar::{
+    Grammar, MAX_CHOICES, MAX_CHOICES_BYTES, MAX_LARK_BYTES, MAX_NESTING, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES,
+};
+pub use guide::Guide;
 
 /// Follows an output and says which tokens may come next.
 ///

@@ -17,7 +17,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(text: &str, ends_at: &[usize]) -> Box<dyn Constraint> {
+    fn boxed(text: &str, ends_at: &[usize]) -> Box<dyn Constraint> {
         Box::new(Self {
             text: Letters::ids(text),
             ends_at: ends_at.to_vec(),
@@ -131,21 +131,21 @@ fn a_constraint_decides_what_comes_and_when_it_ends() {
         constraint: Some(constraint),
         ..Plan::default()
     };
-    assert_eq!(generate(picker(plan(Script::new("abc", &[3]))), "q", 9), ("abc".into(), Ok(None)));
+    assert_eq!(generate(picker(plan(Script::boxed("abc", &[3]))), "q", 9), ("abc".into(), Ok(None)));
     // The end is likelier than what could follow.
-    let (text, end) = generate(picker(plan(Script::new("abc", &[2, 3]))), "q", 9);
+    let (text, end) = generate(picker(plan(Script::boxed("abc", &[2, 3]))), "q", 9);
     assert_eq!((text.as_str(), end), ("ab", Ok(Some(Letters::END))));
     // Nothing at all is an output too.
-    assert_eq!(generate(picker(plan(Script::new("", &[0]))), "q", 9).1, Ok(Some(Letters::END)));
+    assert_eq!(generate(picker(plan(Script::boxed("", &[0]))), "q", 9).1, Ok(Some(Letters::END)));
     // No way on, and no end.
-    assert_eq!(generate(picker(plan(Script::new("", &[]))), "q", 9).1, Err(PickError::DeadEnd));
+    assert_eq!(generate(picker(plan(Script::boxed("", &[]))), "q", 9).1, Err(PickError::DeadEnd));
 }
 
 #[test]
 fn a_constraint_goes_on_where_an_end_may_not_come() {
     let plan = |ignore_ends, min_tokens, text, ends_at: &[usize]| Plan {
         sampling: greedy(),
-        constraint: Some(Script::new(text, ends_at)),
+        constraint: Some(Script::boxed(text, ends_at)),
         ignore_ends,
         min_tokens,
         ..Plan::default()
@@ -219,7 +219,7 @@ proptest! {
             prompt_len,
             min_tokens: 5,
             ignore_ends: false,
-            constraint: constrained.then(|| Script::new(&script, &[])),
+            constraint: constrained.then(|| Script::boxed(&script, &[])),
         });
         let mut workspace = Workspace::default();
         let mut grown = make(1);

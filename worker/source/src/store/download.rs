@@ -6,18 +6,15 @@ use url::Url;
 
 use super::folder::{Folder, Key, io};
 use super::partial::{Journal, Partial, Writer};
-use super::{Gate, Progress, Retry};
+use super::{Gate, Progress, Retry, Store};
 use crate::error::shown;
 use crate::net::{Answer, Get};
 use crate::resolve::web;
 use crate::{Digest, FetchError, HttpError, Resolved, Sources, Token};
 
-/// Room left on the disk beside the file: for journals and the rest of the worker.
-const MARGIN_BYTES: u64 = 16 << 20;
-
 /// A file to be fetched.
 pub(super) struct Job<'a> {
-    pub(super) folder: &'a Folder,
+    pub(super) store: &'a Store,
     pub(super) sources: &'a Sources,
     pub(super) url: &'a Url,
     pub(super) resolved: &'a Resolved,
@@ -83,7 +80,7 @@ impl Job<'_> {
         (this.found, this.reached) = (partial.len, partial.len);
         progress(Progress { done_bytes: partial.len, total_bytes });
         if partial.len < total_bytes {
-            self.check_room(total_bytes - partial.len)?;
+            let _room = self.store.promise(self.key, total_bytes, total_bytes - partial.len)?;
             let answer = self.ask(&mut partial).await?;
             this.reached = partial.len;
             partial = self.receive(partial, answer, this, progress).await?;
@@ -94,15 +91,15 @@ impl Job<'_> {
             .flatten()
             .map_err(|e| self.disk(e))?;
         if let Some(expected) = self.resolved.sha256.filter(|expected| *expected != digest) {
-            self.folder.discard(self.key);
+            self.folder().discard(self.key);
             return Err(FetchError::DigestMismatch { url: shown(self.url), expected, got: digest });
         }
-        self.folder.finish(self.key, digest)?;
+        self.folder().finish(self.key, digest)?;
         Ok(digest)
     }
 
     async fn open(&self) -> Result<Partial, FetchError> {
-        let (path, key, size) = (self.folder.root().to_owned(), self.key.clone(), self.resolved.size_bytes);
+        let (path, key, size) = (self.folder().root().to_owned(), self.key.clone(), self.resolved.size_bytes);
         let (url, gate) = (self.url.to_string(), self.gate.clone());
         // Hashing gigabytes again takes seconds: not on the thread of the runtime.
         let opened = tokio::task::spawn_blocking(move || {
@@ -118,13 +115,8 @@ impl Job<'_> {
         Ok(partial)
     }
 
-    fn check_room(&self, missing: u64) -> Result<(), FetchError> {
-        let free = self.folder.free_bytes()?;
-        let needed = missing.saturating_add(MARGIN_BYTES);
-        if free < needed {
-            return Err(FetchError::DiskFull { path: self.folder.root().to_owned(), needed, free });
-        }
-        Ok(())
+    fn folder(&self) -> &Folder {
+        &self.store.shared.folder
     }
 
     /// Asks for what is missing, and makes the partial file fit what will come.
@@ -136,13 +128,13 @@ impl Job<'_> {
         }
         let answer = match self.sources.http().get(get).await {
             Err(e @ HttpError::RangeNotSatisfiable { .. }) => {
-                self.folder.discard(self.key);
+                self.folder().discard(self.key);
                 return Err(e.into());
             }
             other => other?,
         };
         if let Some(got) = self.other_version(&answer) {
-            self.folder.discard(self.key);
+            self.folder().discard(self.key);
             let expected = self.resolved.revision.clone();
             return Err(FetchError::Changed { url: shown(self.url), expected, got });
         }
@@ -165,7 +157,7 @@ impl Job<'_> {
         }
         let etag = answer.last_header("etag").filter(|e| !e.starts_with("W/")).map(str::to_owned);
         let journal = Journal { url: self.url.to_string(), size_bytes: expected, etag };
-        partial.begin(self.folder, self.key, journal)?;
+        partial.begin(self.folder(), self.key, journal)?;
         Ok(answer)
     }
 
@@ -223,12 +215,12 @@ impl Job<'_> {
 
     /// A failure to write: most often, no room.
     fn disk(&self, error: std::io::Error) -> FetchError {
-        let path = self.folder.partial(self.key);
+        let path = self.folder().partial(self.key);
         if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
             let there = std::fs::metadata(&path).map_or(0, |m| m.len());
             let needed = self.resolved.size_bytes.saturating_sub(there);
-            let free = self.folder.free_bytes().unwrap_or(0);
-            return FetchError::DiskFull { path: self.folder.root().to_owned(), needed, free };
+            let free = self.store.room(self.key).unwrap_or(0);
+            return FetchError::DiskFull { path: self.folder().root().to_owned(), needed, free };
         }
         io("writing", &path)(error)
     }

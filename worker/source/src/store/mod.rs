@@ -16,6 +16,7 @@ mod folder;
 mod mounted;
 mod partial;
 mod retry;
+mod room;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,8 @@ type Gate = Arc<OwnedMutexGuard<()>>;
 pub struct Store {
     shared: Arc<Shared>,
     retry: Retry,
+    /// Bytes that it may hold; `None`: as many as the disk takes.
+    quota: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -75,6 +78,8 @@ struct Shared {
 struct State {
     leases: HashMap<Digest, Weak<Lease>>,
     gates: HashMap<Key, Weak<AsyncMutex<()>>>,
+    /// Whole sizes of the files that are being fetched: their room is taken.
+    promised: HashMap<Key, u64>,
 }
 
 impl Store {
@@ -85,13 +90,20 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, FetchError> {
         let folder = Folder::open(root)?;
         let shared = Arc::new(Shared { folder, state: Mutex::default() });
-        Ok(Self { shared, retry: Retry::default() })
+        Ok(Self { shared, retry: Retry::default(), quota: None })
     }
 
     /// The same store with another patience.
     #[must_use]
     pub fn with_retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
+    }
+
+    /// The same store, which fetches nothing that would bring it over this many
+    /// bytes. What is there stays until [`Store::collect`] is called.
+    #[must_use]
+    pub fn with_quota(self, bytes: Option<u64>) -> Self {
+        Self { quota: bytes, ..self }
     }
 
     /// The file, fetched if it is not here. `progress` is called often: at each
@@ -120,8 +132,7 @@ impl Store {
             progress(Progress { done_bytes: blob.size_bytes, total_bytes: blob.size_bytes });
             return Ok(blob);
         }
-        let job =
-            download::Job { folder: &self.shared.folder, sources, url, resolved, token, key: &key, gate };
+        let job = download::Job { store: self, sources, url, resolved, token, key: &key, gate };
         let digest = job.run(&self.retry, progress).await?;
         if resolved.sha256.is_none() {
             self.record(resolved, digest)?;
@@ -147,22 +158,6 @@ impl Store {
             lease
         });
         Some(Blob { path, sha256: digest, size_bytes, _lease: Some(lease) })
-    }
-
-    /// Bytes of all that is in the store, finished or not.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn used_bytes(&self) -> Result<u64, FetchError> {
-        self.shared.folder.used_bytes()
-    }
-
-    /// Bytes that the store could hold: what it holds and what is free.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn capacity_bytes(&self) -> Result<u64, FetchError> {
-        Ok(self.used_bytes()?.saturating_add(self.shared.folder.free_bytes()?))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

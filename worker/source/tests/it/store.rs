@@ -277,6 +277,36 @@ async fn a_full_disk_is_found_before_and_while_writing() {
 }
 
 #[tokio::test]
+async fn the_quota_holds_also_for_files_that_come_at_the_same_time() {
+    let hub = Hub::start().await;
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).with_quota(Some(100_000));
+    let one = |name: &str, size| {
+        let bytes = file(size);
+        hub.add(&format!("{name}.gguf"), bytes.clone());
+        let location = hub.url(&format!("/files/{name}.gguf")).parse().unwrap();
+        Resolved { location, ..resolved(&hub, &bytes, false) }
+    };
+    let (a, b, c) = (one("a", 60_000), one("b", 60_004), one("c", 39_996));
+    let (first, second) = tokio::join!(fetch(&store, &hub, &a), fetch(&store, &hub, &b));
+    let (kept, refused) = match (first, second) {
+        (Ok(kept), Err(refused)) | (Err(refused), Ok(kept)) => (kept, refused),
+        both => panic!("not one of them: {both:?}"),
+    };
+    let FetchError::DiskFull { needed, free, .. } = refused else { panic!("{refused}") };
+    assert!(needed >= 60_000 && free <= 40_000, "{needed} needed, {free} free");
+    assert_eq!(store.capacity_bytes().unwrap(), 100_000);
+    assert_eq!(store.unused_bytes(&HashSet::new()).unwrap(), 0, "what is held is in use");
+    // What fits beside it comes, and the room of the one that failed is free again.
+    drop(fetch(&store, &hub, &c).await.unwrap());
+    assert_eq!(store.unused_bytes(&HashSet::new()).unwrap(), 39_996);
+    assert_eq!(store.unused_bytes(&HashSet::from([Digest::of(&file(39_996))])).unwrap(), 0);
+    drop(kept);
+    let collected = store.collect(&HashSet::new(), 0).unwrap();
+    assert_eq!(collected.used_bytes, 0);
+}
+
+#[tokio::test]
 async fn room_is_made_from_what_is_neither_kept_nor_held() {
     let hub = Hub::start().await;
     let root = tempfile::tempdir().unwrap();

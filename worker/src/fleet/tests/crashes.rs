@@ -23,10 +23,10 @@ fn a_crash_reloads_from_the_file_that_is_here() {
     assert!(bench.state.instances[&id].failure.is_none());
     // One load proves nothing yet.
     assert_eq!(bench.state.devices["d0"].deaths, 1);
-    assert_eq!(bench.state.next_deadline(), Some(bench.now + STABLE_AFTER));
+    assert_eq!(bench.state.next_deadline(bench.now), Some(bench.now + STABLE_AFTER));
     bench.pass(STABLE_AFTER);
     assert_eq!(bench.state.devices["d0"].deaths, 0);
-    assert_eq!(bench.state.next_deadline(), None);
+    assert_eq!(bench.state.next_deadline(bench.now), None);
 }
 
 #[test]

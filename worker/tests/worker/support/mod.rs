@@ -71,6 +71,7 @@ pub(crate) fn request(model: &str, prompt: &str, max_tokens: u32) -> GenerateReq
             ignore_eos: Some(true),
             ..Default::default()
         }),
+        constraint: None,
     }
 }
 

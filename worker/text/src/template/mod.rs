@@ -1,39 +1,86 @@
-//! The chat template that a model's file carries.
+//! The chat template that a model's files carry.
 //!
-//! Templates are Jinja, written for Python: string and list methods work, and
-//! so do the helpers that templates on the hubs expect (`raise_exception`,
-//! `strftime_now`, `tojson`). They come from outside, so their work and what they
-//! write is limited. What a template keeps in variables is not: the interpreter
-//! refuses only what is multiplied to more than 100 MB.
+//! Templates are Jinja, written for Python and rendered by transformers: string and
+//! list methods work, values are written as Python writes them ([`python`]), and the
+//! helpers are there that templates on the hubs expect ([`helpers`]).
+//!
+//! They come from outside, so what they use is limited ([`bounds`]): steps, bytes
+//! made in all (variables as well as output), nesting, and the depth of calls. They
+//! run on a stack of their own, so that a deep expression cannot end the process.
+//!
+//! A rendered chat is one text, in which a message that says `<|im_end|>` looks just
+//! like the end of a turn. [`shield`] keeps the two apart: what messages, tools and
+//! documents say never becomes a control token.
 
+mod bounds;
+mod helpers;
+mod methods;
+mod python;
+mod shield;
+mod source;
+
+use std::fmt;
 use std::sync::Arc;
 
+use jiff::Zoned;
+use minijinja::machinery::{CodeGenerator, eval, make_string_output, parse};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, ErrorKind};
 use thiserror::Error;
 
-use crate::ChatMessage;
+use crate::{Chat, ChatMessage, Json};
+use bounds::Budget;
+use shield::Shield;
 
-/// Steps that a template may take: enough for ten thousand messages through the
-/// longest templates in use, and under a second.
-const FUEL: u64 = 5_000_000;
+pub use shield::Rendered;
 
-/// Bytes that a template may write: several times what the longest contexts hold.
-const MAX_TEXT_BYTES: usize = 16 << 20;
+/// Stack of a rendering. Calls of macros nest up to [`RECURSION`], and values as
+/// deep as [`bounds::DEPTH`]; measured without optimisation, both take under 4 MiB.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Macros and loops that may be under way inside each other.
+const RECURSION: usize = 100;
+
+/// Names that a chat's options may not take from the template.
+const RESERVED: &[&str] = &[
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "raise_exception",
+    "strftime_now",
+    "namespace",
+    "range",
+    "dict",
+];
 
 /// A template that has been parsed.
-#[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    source: String,
+    named: Vec<(String, String)>,
+    shield: Shield,
+}
+
+impl fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatTemplate")
+            .field("source", &self.source)
+            .field("named", &self.named)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is wrong with a template, or what it says is wrong with the messages.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct TemplateError(String);
+
+impl TemplateError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
 
 impl From<minijinja::Error> for TemplateError {
     fn from(error: minijinja::Error) -> Self {
@@ -48,191 +95,128 @@ impl From<minijinja::Error> for TemplateError {
 const NAME: &str = "chat";
 
 impl ChatTemplate {
-    /// Parses a template. `bos` and `eos` are the texts of the model's start and
-    /// end tokens.
+    /// Parses a template. `named` are variables that stand for tokens (`bos_token`);
+    /// `control` is what the tokens are written as that no message may form.
     ///
     /// # Errors
-    /// The source is not a template.
-    pub fn new(source: Arc<str>, bos: String, eos: String) -> Result<Self, TemplateError> {
-        let mut environment = Environment::new();
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, source.to_string())?;
-        Ok(Self { environment, bos, eos })
+    /// The source is not a template, or it is larger than any that is in use.
+    pub fn new<'c>(
+        source: &str,
+        named: Vec<(String, String)>,
+        control: impl IntoIterator<Item = &'c str>,
+    ) -> Result<Self, TemplateError> {
+        let source = source::prepare(source, &syntax()?)?;
+        let shield = Shield::new(control)?;
+        let template = Self { source, named, shield };
+        on_own_stack(|| template.compiled(|_, _| Ok(())))?;
+        Ok(template)
     }
 
-    /// The text of a chat.
+    /// The text of a chat, as of `now`.
     ///
     /// # Errors
-    /// What the template says against the messages.
-    pub fn render(
+    /// What the template says against the chat, or the limit that it ran into.
+    pub fn render(&self, chat: &Chat, now: &Zoned) -> Result<Rendered, TemplateError> {
+        on_own_stack(|| {
+            let budget = Arc::new(Budget::default());
+            let context = self.context(chat)?;
+            let mut environment = Environment::new();
+            environment.set_fuel(Some(bounds::FUEL));
+            environment.set_recursion_limit(RECURSION);
+            helpers::install(&mut environment, &budget, now);
+            methods::install(&mut environment, &budget);
+            let mut text = String::new();
+            self.compiled(|code, blocks| {
+                let mut out = make_string_output(&mut text);
+                eval(&environment, code, context, blocks, &mut out, AutoEscape::None)?;
+                Ok(())
+            })?;
+            Ok(Shield::lift(&text))
+        })
+    }
+
+    /// Parses, and hands the bounded instructions on. They borrow the source, and a
+    /// render takes much longer than this does.
+    fn compiled(
         &self,
-        messages: &[ChatMessage],
-        add_generation_prompt: bool,
-    ) -> Result<String, TemplateError> {
-        let messages = messages.iter().map(|ChatMessage { role, content }| context! { role, content });
-        let template = self.environment.get_template(NAME)?;
-        let mut text = Text::default();
-        let rendered = template.render_captured_to(
-            context! {
-                messages => messages.collect::<Vec<Value>>(),
-                add_generation_prompt,
-                bos_token => &self.bos,
-                eos_token => &self.eos,
-                tools => Value::from(()),
-                documents => Value::from(()),
-            },
-            &mut text,
-        );
-        if text.overflowed {
-            let message = format!("the chat template writes more than {MAX_TEXT_BYTES} bytes");
-            return Err(TemplateError(message));
-        }
-        drop(rendered?);
-        String::from_utf8(text.bytes).map_err(|error| TemplateError(error.to_string()))
-    }
-}
-
-/// What a template writes, up to [`MAX_TEXT_BYTES`].
-#[derive(Default)]
-struct Text {
-    bytes: Vec<u8>,
-    overflowed: bool,
-}
-
-impl std::io::Write for Text {
-    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
-        if piece.len() > MAX_TEXT_BYTES - self.bytes.len() {
-            self.overflowed = true;
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
+        then: impl FnOnce(&bounds::Code<'_>, &bounds::Blocks<'_>) -> Result<(), minijinja::Error>,
+    ) -> Result<(), TemplateError> {
+        let tree = parse(&self.source, NAME, syntax()?)?;
+        source::check(&tree)?;
+        let mut generator = CodeGenerator::new(NAME, &self.source);
+        generator.compile_stmt(&tree);
+        let (code, blocks) = generator.finish();
+        let blocks = blocks.into_iter().map(|(name, code)| (name, bounds::bounded(&code, &self.source)));
+        Ok(then(&bounds::bounded(&code, &self.source), &blocks.collect())?)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-}
-
-fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    let now = jiff::Zoned::now();
-    jiff::fmt::strtime::format(format, &now)
-        .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
-}
-
-/// JSON as Python writes it: characters of HTML stay as they are, and an indent
-/// is a number of spaces.
-fn tojson(value: Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let refuse =
-        |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
-    let indent = options.get::<Option<usize>>("indent")?;
-    let mut out = Vec::new();
-    match indent {
-        Some(spaces) => {
-            let spaces = vec![b' '; spaces.min(16)];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            serde::Serialize::serialize(
-                &value,
-                &mut serde_json::Serializer::with_formatter(&mut out, formatter),
-            )
+    fn context(&self, chat: &Chat) -> Result<Value, TemplateError> {
+        let Chat { messages, add_generation_prompt, tools, documents, options } = chat;
+        let none_if_empty = |list: &[Json]| match list {
+            [] => Value::from(()),
+            list => Value::from(list.iter().map(|item| self.value(item)).collect::<Vec<_>>()),
+        };
+        let named = self.named.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+        let mut pairs = named.collect::<Vec<_>>();
+        for (name, value) in options {
+            if RESERVED.contains(&name.as_str()) || !is_name(name) {
+                return Err(TemplateError::new(format!("`{name}` is no name that an option may have")));
+            }
+            pairs.push((name.clone(), self.value(value)));
         }
-        None => {
-            serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut out, Spaced))
+        let messages = messages.iter().map(|message| self.message(message)).collect::<Vec<_>>();
+        pairs.push(("messages".into(), Value::from(messages)));
+        pairs.push(("add_generation_prompt".into(), Value::from(*add_generation_prompt)));
+        pairs.push(("tools".into(), none_if_empty(tools)));
+        pairs.push(("documents".into(), none_if_empty(documents)));
+        Ok(Value::from_pairs(pairs))
+    }
+
+    fn message(&self, message: &ChatMessage) -> Value {
+        let ChatMessage { role, content, fields } = message;
+        let role = ("role".to_owned(), Value::from(self.shield.mark(role)));
+        let content = content.as_ref().map(|content| ("content".to_owned(), self.value(content)));
+        let fields = fields.iter().map(|(name, value)| (self.shield.mark(name), self.value(value)));
+        Value::from_pairs(std::iter::once(role).chain(content).chain(fields))
+    }
+
+    /// A value for the template, with its texts marked.
+    fn value(&self, json: &Json) -> Value {
+        match json {
+            Json::Null => Value::from(()),
+            Json::Bool(value) => Value::from(*value),
+            Json::Integer(value) => Value::from(*value),
+            Json::Float(value) => Value::from(*value),
+            Json::Text(text) => Value::from(self.shield.mark(text)),
+            Json::List(items) => items.iter().map(|item| self.value(item)).collect::<Vec<_>>().into(),
+            Json::Object(fields) => Value::from_pairs(
+                fields.iter().map(|(name, value)| (self.shield.mark(name), self.value(value))),
+            ),
         }
     }
-    .map_err(refuse)?;
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
 }
 
-/// A space after commas and colons.
-struct Spaced;
+/// White space around tags is dropped as transformers drops it.
+fn syntax() -> Result<SyntaxConfig, minijinja::Error> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
+}
 
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: std::io::Write + ?Sized>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
+fn is_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
 
-    fn begin_object_key<W: std::io::Write + ?Sized>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, w: &mut W) -> std::io::Result<()> {
-        w.write_all(b": ")
-    }
+/// Runs on a stack that deep nesting does not exhaust.
+fn on_own_stack<T: Send>(work: impl FnOnce() -> Result<T, TemplateError> + Send) -> Result<T, TemplateError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("hearth-template".into()).stack_size(STACK_BYTES);
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| TemplateError::new(format!("no thread for the chat template: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(TemplateError::new("the chat template's interpreter panicked")))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::ChatTemplate;
-    use crate::ChatMessage;
-
-    fn render(source: &str) -> Result<String, String> {
-        let user = |content: &str| ChatMessage { role: "user".into(), content: content.into() };
-        let template =
-            ChatTemplate::new(source.into(), "<s>".into(), "</s>".into()).map_err(|e| e.to_string())?;
-        template.render(&[user(" hi "), user("<b>\"é\"</b>")], true).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn blocks_are_trimmed_and_methods_are_pythons() {
-        let source = "{{ bos_token }}\n{% for m in messages %}\n  {% if loop.first %}\n[{{ m['content'].strip() }}]\n  {% endif %}\n{% endfor %}\n{% if add_generation_prompt and not tools %}go{% endif %}";
-        assert_eq!(render(source).unwrap(), "<s>\n[hi]\ngo");
-    }
-
-    #[test]
-    fn an_exception_is_told_as_it_was_raised() {
-        assert_eq!(
-            render("{{ raise_exception('roles must alternate') }}").unwrap_err(),
-            "roles must alternate"
-        );
-    }
-
-    #[test]
-    fn json_is_written_as_python_writes_it() {
-        let expected = r#"{"role": "user", "content": "<b>\"é\"</b>"}"#;
-        assert_eq!(render("{{ messages[1] | tojson }}").unwrap(), expected);
-    }
-
-    #[test]
-    fn the_date_is_formatted() {
-        assert!(render("{{ strftime_now('%Y') }}").unwrap().parse::<u32>().unwrap() > 2000);
-    }
-
-    #[test]
-    fn a_broken_template_names_its_line() {
-        assert!(render("a\n{% for %}").unwrap_err().contains('2'));
-    }
-
-    #[test]
-    fn an_endless_template_runs_out_of_fuel() {
-        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}";
-        assert!(render(source).is_err());
-    }
-
-    #[test]
-    fn what_is_written_is_limited() {
-        let times = |n: u32| {
-            format!("{{% set x = 'é' * 500000 %}}{{% for i in range({n}) %}}{{{{ x }}}}{{% endfor %}}")
-        };
-        assert_eq!(render(&times(16)).unwrap().len(), 16_000_000);
-        assert_eq!(render(&times(17)).unwrap_err(), "the chat template writes more than 16777216 bytes");
-        assert!(render("{{ 'a' * 200000000 }}").unwrap_err().contains("too large"));
-    }
-}
+mod tests;

@@ -12,24 +12,26 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// The bytes of a token that is written in the alphabet as a whole.
+pub(super) fn bytes_of(token: &str) -> Option<Vec<u8>> {
+    token.chars().map(byte_of).collect()
+}
+
+/// The character that stands for a byte. Printable bytes of Latin-1 stand for
+/// themselves; the others are numbered from U+0100 on, in order.
+pub(super) fn char_of(byte: u8) -> char {
+    let index = match byte {
+        b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => return char::from(byte),
+        0..=0x20 => byte,
+        0x7f..=0xa0 => byte - 0x7f + 33,
+        0xad => 67,
+    };
+    char::from_u32(0x100 + u32::from(index)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::byte_of;
-
-    /// The character that stands for a byte. Printable bytes of Latin-1 stand for
-    /// themselves; the others are numbered from U+0100 on, in order.
-    pub(super) fn char_of(byte: u8) -> char {
-        match byte {
-            b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => char::from(byte),
-            0..=0x20 => from_latin_extended(u32::from(byte)),
-            0x7f..=0xa0 => from_latin_extended(u32::from(byte) - 0x7f + 33),
-            0xad => from_latin_extended(67),
-        }
-    }
-
-    fn from_latin_extended(index: u32) -> char {
-        char::from_u32(0x100 + index).unwrap_or(char::REPLACEMENT_CHARACTER)
-    }
+    use super::{byte_of, bytes_of, char_of};
 
     #[test]
     fn bytes_and_characters_map_one_to_one() {
@@ -40,6 +42,8 @@ mod tests {
         assert_eq!(char_of(b'\n'), 'Ċ');
         assert_eq!(byte_of(' '), None);
         assert_eq!(byte_of('中'), None);
+        assert_eq!(bytes_of("Ġa"), Some(b" a".to_vec()));
+        assert_eq!(bytes_of("a b"), None);
     }
 
     #[test]

@@ -1,96 +1,75 @@
-//! Text to tokens and back, as the model's file says.
+//! Text to tokens and back, as the model's files say.
 //!
-//! Encoding is the `tokenizers` crate's, set up from the file's vocabulary.
-//! Decoding is a table: every token stands for fixed bytes, so a stream is
-//! decoded by concatenation and only has to be cut at whole characters.
+//! Encoding: control and user-defined tokens are cut out of the text first
+//! ([`added`]); what lies between goes one of three ways. [`byte_level`] splits by
+//! patterns and merges bytes, [`sentencepiece`] merges by scores, [`general`] takes
+//! the steps that a `tokenizer.json` lists, for everything else. Decoding is a table:
+//! every token stands for fixed bytes, so a stream is decoded by concatenation and
+//! only has to be cut at whole characters. What a table cannot do is left out: no
+//! clean-up that moves punctuation to the word before it, because that word may have
+//! been given out.
 
-mod bpe;
+mod added;
+mod byte_level;
 mod bytes;
+mod error;
+mod general;
+mod gguf;
+mod json;
 mod pieces;
 mod pre;
 mod sentencepiece;
+mod split;
 
-use hearth_model::arch::{TokenType, TokenizerKind, TokenizerSpec};
-use thiserror::Error;
-use tokenizers::AddedToken;
+use hearth_model::arch::TokenizerSpec;
 
+use crate::template::Rendered;
+use added::{Added, Control, Cut};
+use byte_level::ByteLevel;
+use general::General;
 use pieces::Pieces;
+use sentencepiece::SentencePiece;
 
-/// A tokenizer that was built from a model's file.
+pub use error::{EncodeError, TokenizerError};
+pub use json::JsonFiles;
+
+/// A tokenizer that was built from a model's files.
 #[derive(Debug)]
 pub struct Tokenizer {
-    encoder: tokenizers::Tokenizer,
+    added: Added,
+    way: Way,
     pieces: Pieces,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    add_bos: bool,
-    add_eos: bool,
+    /// What a prompt begins and ends with.
+    wrap: (Vec<u32>, Vec<u32>),
     end_of_generation: Vec<u32>,
+    /// Names by which templates know tokens, and their texts.
+    named: Vec<(String, String)>,
     longest: usize,
 }
 
-/// Why a tokenizer cannot be built.
-#[derive(Debug, Error)]
-pub enum TokenizerError {
-    /// The file holds no vocabulary.
-    #[error("the file holds no vocabulary: use a file that has `tokenizer.ggml.tokens`")]
-    Missing,
-    /// The split before merging is not known, and guessing it gives wrong ids.
-    #[error("`tokenizer.ggml.pre` is `{found}`, which is not known; known are {known}")]
-    UnknownPre {
-        /// What the file says.
-        found: String,
-        /// What could be read.
-        known: String,
-    },
-    /// A token is not written in the alphabet of its kind.
-    #[error("token {id} is `{token}`, which is not written in the byte alphabet")]
-    Alphabet {
-        /// The token's id.
-        id: u32,
-        /// Its text.
-        token: String,
-    },
-    /// The parts do not fit together.
-    #[error("the vocabulary does not fit together: {message}")]
-    Inconsistent {
-        /// What does not fit.
-        message: String,
-    },
-}
-
-impl TokenizerError {
-    fn inconsistent(message: impl ToString) -> Self {
-        Self::Inconsistent { message: message.to_string() }
-    }
+/// How text without added tokens becomes ids.
+#[derive(Debug)]
+enum Way {
+    ByteLevel(Box<ByteLevel>),
+    SentencePiece(SentencePiece),
+    General(Box<General>),
 }
 
 impl Tokenizer {
-    /// Builds the tokenizer that a file describes.
+    /// Builds the tokenizer that the header of a GGUF file describes.
     ///
     /// # Errors
     /// See [`TokenizerError`].
     pub fn new(spec: &TokenizerSpec) -> Result<Self, TokenizerError> {
-        let mut encoder = match spec.kind {
-            TokenizerKind::Bpe => bpe::encoder(spec)?,
-            TokenizerKind::SentencePiece => sentencepiece::encoder(spec)?,
-        };
-        let pieces = match spec.kind {
-            TokenizerKind::Bpe => bpe::pieces(spec)?,
-            TokenizerKind::SentencePiece => sentencepiece::pieces(spec),
-        };
-        encoder.add_special_tokens(&added(spec));
-        Ok(Self {
-            encoder,
-            bos: spec.bos,
-            eos: spec.eos,
-            add_bos: spec.add_bos,
-            add_eos: spec.add_eos,
-            end_of_generation: spec.end_of_generation.clone(),
-            // An unknown character can become one token, whatever its length.
-            longest: pieces.longest().max(4),
-            pieces,
-        })
+        gguf::build(spec)
+    }
+
+    /// Builds the tokenizer that a `tokenizer.json` and its neighbours describe.
+    ///
+    /// # Errors
+    /// See [`TokenizerError`].
+    pub fn from_json(files: &JsonFiles<'_>) -> Result<Self, TokenizerError> {
+        json::build(files)
     }
 
     /// Number of ids.
@@ -99,8 +78,8 @@ impl Tokenizer {
         self.pieces.len()
     }
 
-    /// The bytes that a token stands for; none for a control token and for an
-    /// id that is not in the vocabulary.
+    /// The bytes that a token stands for behind other tokens; none for a control
+    /// token and for an id that is not in the vocabulary.
     #[must_use]
     pub fn bytes_of(&self, id: u32) -> &[u8] {
         self.pieces.get(id)
@@ -118,16 +97,15 @@ impl Tokenizer {
         &self.end_of_generation
     }
 
-    /// The text of the start token, which templates name.
+    /// Names by which templates know tokens (`bos_token`), and the tokens' texts.
     #[must_use]
-    pub fn bos_text(&self) -> Option<String> {
-        self.bos.and_then(|id| self.encoder.id_to_token(id))
+    pub fn named(&self) -> &[(String, String)] {
+        &self.named
     }
 
-    /// The text of the end token, which templates name.
-    #[must_use]
-    pub fn eos_text(&self) -> Option<String> {
-        self.eos.and_then(|id| self.encoder.id_to_token(id))
+    /// What the tokens that steer the model are written as.
+    pub fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.added.control_texts()
     }
 
     /// The least number of tokens that `text` can come to. Much cheaper than
@@ -137,45 +115,71 @@ impl Tokenizer {
         (text.len() / self.longest) as u64
     }
 
-    /// The tokens of `text`. Special tokens that are written out in it count as
+    /// The tokens of `text`. Control tokens that are written out in it count as
     /// what they name. With `wrap`, the start and end tokens are added that the
-    /// file asks for.
+    /// files ask for.
     ///
     /// # Errors
     /// The text cannot be written in this vocabulary.
     pub fn encode(&self, text: &str, wrap: bool) -> Result<Vec<u32>, EncodeError> {
-        let encoding = self.encoder.encode_fast(text, false).map_err(|e| EncodeError(e.to_string()))?;
-        let mut ids = encoding.get_ids().to_vec();
+        let mut ids = self.run(text, Control::Anywhere)?;
         if wrap {
-            if let Some(bos) = self.bos.filter(|bos| self.add_bos && ids.first() != Some(bos)) {
-                ids.insert(0, bos);
+            let (before, after) = &self.wrap;
+            if !ids.starts_with(before) {
+                ids.splice(..0, before.iter().copied());
             }
-            if let Some(eos) = self.eos.filter(|_| self.add_eos) {
-                ids.push(eos);
+            ids.extend(after);
+        }
+        Ok(ids)
+    }
+
+    /// The tokens of `text`, none of which is a control token.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
+        self.run(text, Control::Nowhere)
+    }
+
+    /// The tokens of a rendered chat. Only what the template wrote becomes a control
+    /// token; what the messages said stays text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<u32>, EncodeError> {
+        self.run(&rendered.text, Control::Except(&rendered.shielded))
+    }
+
+    fn run(&self, text: &str, control: Control<'_>) -> Result<Vec<u32>, EncodeError> {
+        // English is about four bytes a token.
+        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
+        let cuts = self.added.cut(text, control);
+        if let Way::General(general) = &self.way {
+            general.encode(text, &cuts, control, &mut ids).map_err(EncodeError::new)?;
+            return Ok(ids);
+        }
+        for cut in cuts {
+            match (cut, &self.way) {
+                (Cut::Token(id, _), _) => ids.push(id),
+                (Cut::Text(range), Way::ByteLevel(way)) => {
+                    way.encode(&text[range], control, &mut ids).map_err(EncodeError::new)?;
+                }
+                (Cut::Text(range), Way::SentencePiece(way)) => way.encode(&text[range], &mut ids),
+                (Cut::Text(_), Way::General(_)) => {}
             }
         }
         Ok(ids)
     }
 
-    /// The text of `ids`; bytes that are not UTF-8 become U+FFFD.
+    /// The text of `ids` on their own; bytes that are not UTF-8 become U+FFFD. Where
+    /// the vocabulary puts a space before every text, that space is left out.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes = ids.iter().flat_map(|&id| self.bytes_of(id)).copied().collect::<Vec<_>>();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = match bytes.strip_prefix(b" ") {
+            Some(rest) if self.pieces.begins_with_space() => rest,
+            _ => &bytes,
+        };
+        String::from_utf8_lossy(bytes).into_owned()
     }
-}
-
-/// A text that the vocabulary cannot write.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the text cannot be tokenized: {0}")]
-pub struct EncodeError(String);
-
-/// Tokens that are matched in the text before anything is split or merged.
-fn added(spec: &TokenizerSpec) -> Vec<AddedToken> {
-    let typed = spec.tokens.iter().zip(&spec.types);
-    let matched = typed.filter(|(text, kind)| match kind {
-        TokenType::Control | TokenType::UserDefined => !text.is_empty(),
-        TokenType::Normal | TokenType::Unknown | TokenType::Unused | TokenType::Byte => false,
-    });
-    matched.map(|(text, _)| AddedToken::from(text.as_str(), true).normalized(false)).collect()
 }

@@ -6,12 +6,27 @@ pub(super) struct Pieces {
     bytes: Vec<u8>,
     /// Token `id` is `bytes[ends[id - 1]..ends[id]]`.
     ends: Vec<usize>,
+    begins_with_space: bool,
 }
 
 impl Pieces {
     pub(super) fn with_capacity(tokens: usize) -> Self {
         // Vocabularies average five to seven bytes a token.
-        Self { bytes: Vec::with_capacity(tokens * 8), ends: Vec::with_capacity(tokens) }
+        Self {
+            bytes: Vec::with_capacity(tokens * 8),
+            ends: Vec::with_capacity(tokens),
+            begins_with_space: false,
+        }
+    }
+
+    /// The same pieces, for a vocabulary that puts a space before every text.
+    pub(super) fn after_a_space(self) -> Self {
+        Self { begins_with_space: true, ..self }
+    }
+
+    /// Whether a text of its own begins with a space that nobody wrote.
+    pub(super) fn begins_with_space(&self) -> bool {
+        self.begins_with_space
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {

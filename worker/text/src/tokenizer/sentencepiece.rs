@@ -1,142 +1,197 @@
-//! SentencePiece vocabularies with scores and byte fallback.
+//! SentencePiece's byte-pair encoding: of all neighbours whose text is a piece of the
+//! vocabulary, the pair with the best score merges first, the leftmost of equals.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
 
 use hearth_model::arch::{TokenType, TokenizerSpec};
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
-use tokenizers::normalizers::{Prepend, Replace, Sequence};
 
 use super::TokenizerError;
-use super::pieces::Pieces;
+use super::added::{Added, AddedToken, Control, Cut};
 
 /// U+2581, which these vocabularies write for a space.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: char = '\u{2581}';
 
-pub(super) fn encoder(spec: &TokenizerSpec) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let vocab = spec.tokens.iter().cloned().zip(0u32..).collect::<Vocab>();
-    let mut model = BPE::builder().vocab_and_merges(vocab, merges(spec)).byte_fallback(true).fuse_unk(true);
-    if let Some(unknown) = spec.unknown.and_then(|id| spec.tokens.get(id as usize)) {
-        model = model.unk_token(unknown.clone());
-    }
-    let model = model.build().map_err(TokenizerError::inconsistent)?;
-    let mut normalizers = Vec::with_capacity(2);
-    if spec.add_space_prefix {
-        normalizers.push(Prepend::new(SPACE.into()).into());
-    }
-    normalizers.push(Replace::new(" ", SPACE).map_err(TokenizerError::inconsistent)?.into());
-    let mut encoder = tokenizers::Tokenizer::new(model);
-    encoder.with_normalizer(Some(Sequence::new(normalizers)));
-    Ok(encoder)
+#[derive(Debug)]
+pub(super) struct SentencePiece {
+    pieces: HashMap<Box<str>, Piece>,
+    /// The token of each byte.
+    bytes: Box<[Option<u32>; 256]>,
+    unknown: Option<u32>,
+    /// User-defined tokens with spaces, which are matched whichever way those are written.
+    spaced: Added,
+    /// Whether text begins with a space that nobody wrote.
+    add_space_prefix: bool,
 }
 
-/// The merges that scores stand for: a piece comes from any two pieces that
-/// spell it, the best score first, ties by the parts' own ids.
-fn merges(spec: &TokenizerSpec) -> Merges {
-    let mergeable = |id: usize| match spec.types[id] {
-        TokenType::Normal | TokenType::UserDefined | TokenType::Unused => true,
-        TokenType::Unknown | TokenType::Control | TokenType::Byte => false,
-    };
-    let ids = spec.tokens.iter().enumerate().filter(|(id, _)| mergeable(*id));
-    let ids = ids.map(|(id, token)| (token.as_str(), id)).collect::<HashMap<_, _>>();
-    let mut found = Vec::new();
-    for (&token, &id) in &ids {
-        for (at, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(at);
-            if let (Some(&l), Some(&r)) = (ids.get(left), ids.get(right)) {
-                let score = spec.scores.get(id).copied().unwrap_or(f32::MIN);
-                found.push((score, id, l, r));
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    id: u32,
+    score: f32,
+}
+
+/// A part of the text, in a list with its neighbours. Gone when it has no length.
+#[derive(Clone, Copy)]
+struct Symbol {
+    start: usize,
+    len: usize,
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+/// Two neighbours that could merge.
+struct Pair {
+    score: f32,
+    left: usize,
+    right: usize,
+    /// Of the merged text; when a part has changed meanwhile, so has the sum.
+    len: usize,
+}
+
+impl Ord for Pair {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
+    }
+}
+
+impl PartialOrd for Pair {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Pair {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Pair {}
+
+impl SentencePiece {
+    pub(super) fn new(spec: &TokenizerSpec) -> Result<Self, TokenizerError> {
+        let mut pieces = HashMap::with_capacity(spec.tokens.len());
+        let mut bytes = Box::new([None; 256]);
+        let mut spaced = Vec::new();
+        for ((token, kind), id) in spec.tokens.iter().zip(&spec.types).zip(0u32..) {
+            match kind {
+                TokenType::Normal | TokenType::UserDefined | TokenType::Unused => {
+                    let score = spec.scores.get(id as usize).copied().unwrap_or(f32::MIN);
+                    let text = written(token);
+                    let added = AddedToken { id, text: text.clone(), ..AddedToken::default() };
+                    spaced.extend(Some(added).filter(|a| *kind == TokenType::UserDefined && is_spaced(a)));
+                    pieces.entry(text.into()).or_insert(Piece { id, score });
+                }
+                TokenType::Byte => {
+                    if let Some(byte) = byte(token) {
+                        bytes[usize::from(byte)] = Some(id);
+                    }
+                }
+                TokenType::Unknown | TokenType::Control => {}
+            }
+        }
+        let (spaced, unknown) = (Added::new(spaced)?, spec.unknown);
+        Ok(Self { pieces, bytes, unknown, spaced, add_space_prefix: spec.add_space_prefix })
+    }
+
+    pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
+        let prefix = if self.add_space_prefix { " " } else { "" };
+        let text = written(&[prefix, text].concat());
+        for cut in self.spaced.cut(&text, Control::Nowhere) {
+            match cut {
+                Cut::Token(id, _) => ids.push(id),
+                Cut::Text(range) => self.encode_written(&text[range], ids),
             }
         }
     }
-    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3))));
-    let pair = |(_, _, l, r): (f32, usize, usize, usize)| (spec.tokens[l].clone(), spec.tokens[r].clone());
-    found.into_iter().map(pair).collect()
-}
 
-pub(super) fn pieces(spec: &TokenizerSpec) -> Pieces {
-    let mut pieces = Pieces::with_capacity(spec.tokens.len());
-    for (token, kind) in spec.tokens.iter().zip(&spec.types) {
-        match kind {
-            TokenType::Control | TokenType::Unknown => pieces.push(b""),
-            TokenType::Byte => match byte(token) {
-                Some(byte) => pieces.push(&[byte]),
-                None => pieces.push(token.as_bytes()),
-            },
-            TokenType::Normal | TokenType::UserDefined | TokenType::Unused => {
-                pieces.push(token.replace(SPACE, " ").as_bytes());
+    fn encode_written(&self, written: &str, ids: &mut Vec<u32>) {
+        let symbols = self.merge(written);
+        let mut unknown = false;
+        let mut next = (!symbols.is_empty()).then_some(0);
+        while let Some(symbol) = next.map(|at| symbols[at]) {
+            next = symbol.after;
+            let text = &written[symbol.start..symbol.start + symbol.len];
+            if let Some(piece) = self.pieces.get(text) {
+                ids.push(piece.id);
+                unknown = false;
+                continue;
+            }
+            let spelt = text.bytes().map(|byte| self.bytes[usize::from(byte)]).collect::<Option<Vec<_>>>();
+            match spelt {
+                Some(spelt) => {
+                    ids.extend(spelt);
+                    unknown = false;
+                }
+                // One token for all that is not known, however long.
+                None if unknown => {}
+                None => {
+                    ids.extend(self.unknown);
+                    unknown = true;
+                }
             }
         }
     }
-    pieces
+
+    /// The symbols that are left when nothing merges any more. The first stays the
+    /// first: what merges is the left part.
+    fn merge(&self, text: &str) -> Vec<Symbol> {
+        let mut symbols = Vec::with_capacity(text.len());
+        for (start, c) in text.char_indices() {
+            let at = symbols.len();
+            let before = at.checked_sub(1);
+            symbols.push(Symbol { start, len: c.len_utf8(), before, after: Some(at + 1) });
+        }
+        if let Some(last) = symbols.last_mut() {
+            last.after = None;
+        }
+        let mut pairs = BinaryHeap::with_capacity(symbols.len());
+        for left in 0..symbols.len() {
+            pairs.extend(self.pair(text, &symbols, Some(left), symbols[left].after));
+        }
+        while let Some(Pair { left, right, len, .. }) = pairs.pop() {
+            let (l, r) = (symbols[left], symbols[right]);
+            if l.len == 0 || r.len == 0 || l.len + r.len != len {
+                continue;
+            }
+            symbols[left].len = len;
+            symbols[left].after = r.after;
+            symbols[right].len = 0;
+            if let Some(after) = r.after {
+                symbols[after].before = Some(left);
+            }
+            pairs.extend(self.pair(text, &symbols, l.before, Some(left)));
+            pairs.extend(self.pair(text, &symbols, Some(left), r.after));
+        }
+        symbols
+    }
+
+    fn pair(
+        &self,
+        text: &str,
+        symbols: &[Symbol],
+        left: Option<usize>,
+        right: Option<usize>,
+    ) -> Option<Pair> {
+        let (left, right) = (left?, right?);
+        let (start, len) = (symbols[left].start, symbols[left].len + symbols[right].len);
+        let Piece { score, .. } = *self.pieces.get(&text[start..start + len])?;
+        Some(Pair { score, left, right, len })
+    }
+}
+
+/// A text with the vocabulary's sign for spaces.
+pub(super) fn written(text: &str) -> String {
+    text.chars().map(|c| if c == ' ' { SPACE } else { c }).collect()
+}
+
+/// Whether a token's text holds a space, in either writing.
+pub(super) fn is_spaced(token: &AddedToken) -> bool {
+    !token.control && token.text.contains([' ', SPACE])
 }
 
 /// The byte of a token that is written `<0x0A>`.
-fn byte(token: &str) -> Option<u8> {
+pub(super) fn byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    u8::from_str_radix(digits, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use hearth_model::arch::{TokenType, TokenizerKind, TokenizerSpec};
-
-    use super::super::Tokenizer;
-
-    fn spec() -> TokenizerSpec {
-        let mut tokens = vec!["<unk>".to_owned(), "<s>".into(), "</s>".into()];
-        let mut types = vec![TokenType::Unknown, TokenType::Control, TokenType::Control];
-        let mut scores = vec![0.0; 3];
-        for byte in 0..=u8::MAX {
-            tokens.push(format!("<0x{byte:02X}>"));
-            types.push(TokenType::Byte);
-            scores.push(0.0);
-        }
-        for (score, piece) in
-            ["\u{2581}h", "el", "lo", "\u{2581}hel", "\u{2581}hello"].into_iter().enumerate()
-        {
-            tokens.push(piece.into());
-            types.push(TokenType::Normal);
-            scores.push(-(score as f32));
-        }
-        for piece in ["\u{2581}", "h", "e", "l", "o"] {
-            tokens.push(piece.into());
-            types.push(TokenType::Normal);
-            scores.push(-1e9);
-        }
-        TokenizerSpec {
-            kind: TokenizerKind::SentencePiece,
-            pre: None,
-            tokens,
-            types,
-            scores,
-            merges: vec![],
-            bos: Some(1),
-            eos: Some(2),
-            eot: None,
-            unknown: Some(0),
-            padding: None,
-            add_bos: true,
-            add_eos: false,
-            add_space_prefix: true,
-            end_of_generation: vec![2],
-        }
-    }
-
-    #[test]
-    fn merges_follow_scores_and_bytes_fall_back() {
-        let tokenizer = Tokenizer::new(&spec()).unwrap();
-        assert_eq!(tokenizer.encode("hello", true).unwrap(), [1, 263]);
-        // U+00E9 is not in the vocabulary: its two bytes are.
-        let ids = tokenizer.encode("h\u{e9}", false).unwrap();
-        assert_eq!(ids, [259, 3 + 0xc3, 3 + 0xa9]);
-        assert_eq!(tokenizer.decode(&ids), " h\u{e9}");
-    }
-
-    #[test]
-    fn special_tokens_are_matched_in_text() {
-        let tokenizer = Tokenizer::new(&spec()).unwrap();
-        let ids = tokenizer.encode("<s>hello</s>", true).unwrap();
-        assert_eq!(ids, [1, 263, 2]);
-        assert_eq!(tokenizer.decode(&ids), " hello");
-    }
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }

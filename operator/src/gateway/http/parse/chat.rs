@@ -1,12 +1,16 @@
 //! `POST /v1/chat/completions`.
 
-use hearth_proto::inference::v1::{Chat, ChatMessage, GenerateRequest, generate_request};
-use serde_json::{Map, Value};
+use hearth_proto::inference::v1::{Chat, GenerateRequest, generate_request};
+use serde_json::Value;
 
 use super::{
-    Parsed,
-    fields::{Fields, show, wrong_type},
+    Parsed, Tools,
+    constraint::constraint,
+    fields::{Fields, wrong_type},
+    message::message,
     options::{self, Unsupported},
+    sampling::sampling,
+    tools::{Offer, offer},
 };
 use crate::gateway::http::error::ApiError;
 
@@ -32,90 +36,47 @@ pub fn chat(body: &[u8]) -> Result<Parsed, ApiError> {
         None => fields.count("max_tokens")?,
     };
     let (stream, include_usage) = options::streaming(&fields)?;
+    let Offer { tools: offered, names, call } = offer(&fields)?;
+    let tools = Tools { names, only_one: fields.boolean("parallel_tool_calls")? == Some(false) };
+    let constraint = match (constraint(&fields)?, call) {
+        (Some(_), Some(_)) => {
+            let said = "tool_choice requires a call and another form is asked for too: send one of them";
+            return Err(ApiError::invalid("tool_choice", said));
+        }
+        (form, call) => form.or(call),
+    };
     let request = GenerateRequest {
         model,
-        input: Some(generate_request::Input::Chat(Chat { messages, add_generation_prompt })),
-        sampling: Some(options::sampling(&fields)?),
+        input: Some(generate_request::Input::Chat(Chat { messages, add_generation_prompt, tools: offered })),
+        sampling: Some(sampling(&fields, logprobs(&fields)?)?),
         stop: Some(options::stop(&fields, max_tokens)?),
+        constraint,
     };
-    Ok(Parsed { request, stream, include_usage })
+    Ok(Parsed { request, choices: options::choices(&fields)?, tools, stream, include_usage })
 }
 
-const UNSUPPORTED: [Unsupported; 7] = [
-    ("tools", options::is_empty),
+const UNSUPPORTED: [Unsupported; 3] = [
     ("functions", options::is_empty),
-    ("tool_choice", chooses_no_tool),
     ("function_call", chooses_no_tool),
-    ("logprobs", |value| value == &Value::Bool(false)),
-    ("top_logprobs", options::is_zero),
     ("modalities", |value| value.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "text"))),
 ];
+
+/// How many of the likeliest tokens to tell, beside the one that is there.
+fn logprobs(fields: &Fields) -> Result<Option<u32>, ApiError> {
+    let (asked, top) = (fields.boolean("logprobs")?, fields.count("top_logprobs")?);
+    match (asked, top) {
+        (Some(true), top) => Ok(Some(top.unwrap_or(0))),
+        (Some(false) | None, None | Some(0)) => Ok(None),
+        (Some(false) | None, Some(_)) => {
+            let said = "top_logprobs is given without logprobs: set logprobs to true";
+            Err(ApiError::invalid("top_logprobs", said))
+        }
+    }
+}
 
 /// Without tools, `auto` comes to the same as `none`.
 fn chooses_no_tool(value: &Value) -> bool {
     value == "none" || value == "auto"
-}
-
-fn message(i: usize, value: &Value) -> Result<ChatMessage, ApiError> {
-    let path = format!("messages[{i}]");
-    let Value::Object(message) = value else { return Err(wrong_type(&path, "an object", value)) };
-    let role = match message.get("role") {
-        Some(Value::String(role)) if !role.is_empty() => role,
-        _ => {
-            let path = format!("{path}.role");
-            let said = format!("{path} must be system, user or assistant");
-            return Err(ApiError::invalid(path, said));
-        }
-    };
-    for field in ["tool_calls", "function_call", "audio"] {
-        if message.get(field).is_some_and(|value| !options::is_empty(value)) {
-            let path = format!("{path}.{field}");
-            let said = format!("{path} is not supported yet: leave it out");
-            return Err(ApiError::unsupported(path, said));
-        }
-    }
-    // OpenAI's newer word for the same; no open model's template knows it.
-    let role = if role == "developer" { "system" } else { role };
-    Ok(ChatMessage { role: role.to_owned(), content: content(&path, role, message)? })
-}
-
-fn content(path: &str, role: &str, message: &Map<String, Value>) -> Result<String, ApiError> {
-    let path = format!("{path}.content");
-    match message.get("content") {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Array(parts)) => {
-            let texts = parts
-                .iter()
-                .enumerate()
-                .map(|(i, value)| part(&format!("{path}[{i}]"), value))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(texts.join("\n"))
-        }
-        None | Some(Value::Null) if role == "assistant" => Ok(String::new()),
-        None | Some(Value::Null) => {
-            let said = format!("{path} is missing: send a string or an array of text parts");
-            Err(ApiError::invalid(path, said))
-        }
-        Some(other) => Err(wrong_type(&path, "a string or an array of text parts", other)),
-    }
-}
-
-fn part<'a>(path: &str, value: &'a Value) -> Result<&'a str, ApiError> {
-    match value.get("type").and_then(Value::as_str) {
-        Some("text") => match value.get("text") {
-            Some(Value::String(text)) => Ok(text),
-            other => Err(wrong_type(&format!("{path}.text"), "a string", other.unwrap_or(&Value::Null))),
-        },
-        Some(kind) => {
-            let path = format!("{path}.type");
-            let kind = show(&Value::from(kind));
-            let said = format!("{path}: {kind} is not supported yet: only text is");
-            Err(ApiError::unsupported(path, said))
-        }
-        None => {
-            Err(wrong_type(path, "an object with a type, such as {\"type\": \"text\", \"text\": …}", value))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -171,14 +132,9 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_named() {
         for (name, value) in [
-            ("n", json!(2)),
-            ("tools", json!([{"type": "function"}])),
-            ("tool_choice", json!("required")),
-            ("response_format", json!({"type": "json_schema"})),
-            ("logprobs", json!(true)),
-            ("top_logprobs", json!(3)),
-            ("frequency_penalty", json!(0.5)),
-            ("logit_bias", json!({"1": 5})),
+            ("best_of", json!(2)),
+            ("functions", json!([{"name": "x"}])),
+            ("function_call", json!({"name": "x"})),
             ("modalities", json!(["text", "audio"])),
         ] {
             let error = with(name, value).unwrap_err();
@@ -192,6 +148,45 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[0].type"));
+    }
+
+    #[test]
+    fn a_talk_with_a_tool() {
+        let call =
+            json!({"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 1}"}});
+        let parsed = parse(&json!({
+            "model": "m",
+            "tools": [{"type": "function", "function": {"name": "add"}}],
+            "messages": [
+                {"role": "user", "content": "1 + 1?"},
+                {"role": "assistant", "content": null, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "2"},
+            ],
+        }))
+        .unwrap();
+        assert_eq!(parsed.tools, Tools { names: vec!["add".into()], only_one: false });
+        let Some(generate_request::Input::Chat(chat)) = parsed.request.input else { panic!() };
+        assert_eq!(chat.tools, [r#"{"type":"function","function":{"name":"add"}}"#]);
+        let made = &chat.messages[1].tool_calls[0];
+        assert_eq!(
+            (made.id.as_str(), made.name.as_str(), made.arguments.as_str()),
+            ("c1", "add", "{\"a\": 1}")
+        );
+        let answer = &chat.messages[2];
+        assert_eq!((answer.tool_call_id.as_deref(), answer.name.as_deref()), (Some("c1"), Some("add")));
+    }
+
+    #[test]
+    fn log_probabilities_and_choices() {
+        let logprobs = |top: Value| {
+            let mut body = json!({"model": "m", "messages": [], "logprobs": true});
+            body["top_logprobs"] = top;
+            parse(&body).unwrap().request.sampling.unwrap().logprobs
+        };
+        assert_eq!((logprobs(Value::Null), logprobs(json!(5))), (Some(0), Some(5)));
+        assert_eq!(with("logprobs", json!(false)).unwrap().request.sampling.unwrap().logprobs, None);
+        assert_eq!(with("user", json!("x")).unwrap().choices, 1);
+        assert_eq!(with("n", json!(3)).unwrap().choices, 3);
     }
 
     #[test]
@@ -209,10 +204,26 @@ mod tests {
                 "messages[0].content[0].text",
             ),
             ("messages", json!([{"role": "user", "content": [1]}]), "messages[0].content[0]"),
+            (
+                "messages",
+                json!([{"role": "assistant", "tool_calls": [{}]}]),
+                "messages[0].tool_calls[0].function.arguments",
+            ),
+            (
+                "messages",
+                json!([{"role": "tool", "content": "", "tool_call_id": 1}]),
+                "messages[0].tool_call_id",
+            ),
             ("temperature", json!("hot"), "temperature"),
             ("max_tokens", json!(-1), "max_tokens"),
             ("max_tokens", json!(1.5), "max_tokens"),
             ("seed", json!("x"), "seed"),
+            ("n", json!(0), "n"),
+            ("n", json!(17), "n"),
+            ("logprobs", json!(1), "logprobs"),
+            ("top_logprobs", json!(3), "top_logprobs"),
+            ("response_format", json!({"type": "json_schema"}), "response_format.json_schema"),
+            ("min_tokens", json!(-1), "min_tokens"),
             ("top_k", json!(-2), "top_k"),
             ("stop", json!(1), "stop"),
             ("stop", json!(["a", 1]), "stop[1]"),
@@ -258,7 +269,9 @@ mod tests {
                 prop::sample::select(vec![
                     "model", "messages", "prompt", "temperature", "top_p", "top_k", "min_p", "max_tokens",
                     "max_completion_tokens", "stop", "seed", "n", "stream", "stream_options", "tools",
-                    "response_format", "logprobs", "logit_bias", "echo", "suffix",
+                    "response_format", "logprobs", "top_logprobs", "logit_bias", "echo", "suffix",
+                    "guided_json", "guided_choice", "structured_outputs", "dry_sequence_breakers",
+                    "repeat_last_n", "min_tokens",
                 ]).prop_map(str::to_owned),
                 values(),
                 0..10,

@@ -4,9 +4,11 @@ use hearth_proto::inference::v1::{GenerateRequest, TokenIds, generate_request::I
 use serde_json::Value;
 
 use super::{
-    Parsed,
+    Parsed, Tools,
+    constraint::constraint,
     fields::{Fields, wrong_type},
     options::{self, Unsupported},
+    sampling::sampling,
 };
 use crate::gateway::http::error::ApiError;
 
@@ -30,17 +32,29 @@ pub fn completion(body: &[u8]) -> Result<Parsed, ApiError> {
     let request = GenerateRequest {
         model,
         input: Some(input),
-        sampling: Some(options::sampling(&fields)?),
+        sampling: Some(sampling(&fields, logprobs(&fields)?)?),
         stop: Some(options::stop(&fields, Some(max_tokens))?),
+        constraint: constraint(&fields)?,
     };
-    Ok(Parsed { request, stream, include_usage })
+    Ok(Parsed {
+        request,
+        choices: options::choices(&fields)?,
+        tools: Tools::default(),
+        stream,
+        include_usage,
+    })
 }
 
-const UNSUPPORTED: [Unsupported; 3] = [
-    ("suffix", options::is_empty),
-    ("echo", |value| value == &Value::Bool(false)),
-    ("logprobs", |value| value == &Value::Bool(false)),
-];
+const UNSUPPORTED: [Unsupported; 2] =
+    [("suffix", options::is_empty), ("echo", |value| value == &Value::Bool(false))];
+
+/// How many of the likeliest tokens to tell, beside the one that is there.
+fn logprobs(fields: &Fields) -> Result<Option<u32>, ApiError> {
+    match fields.get("logprobs") {
+        None | Some(Value::Bool(false)) => Ok(None),
+        Some(_) => fields.count("logprobs"),
+    }
+}
 
 /// A text, a list of token ids, or a list that holds one of these.
 fn prompt(path: &str, value: &Value) -> Result<Input, ApiError> {
@@ -106,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn log_probabilities_are_a_number_here() {
+        let logprobs = |value: Value| {
+            let body = json!({"model": "m", "prompt": "hi", "logprobs": value}).to_string();
+            completion(body.as_bytes()).map(|parsed| parsed.request.sampling.unwrap().logprobs)
+        };
+        assert_eq!(logprobs(Value::Null).unwrap(), None);
+        assert_eq!(logprobs(json!(false)).unwrap(), None);
+        assert_eq!(logprobs(json!(0)).unwrap(), Some(0));
+        assert_eq!(logprobs(json!(5)).unwrap(), Some(5));
+        assert_eq!(logprobs(json!(true)).unwrap_err().param.as_deref(), Some("logprobs"));
+    }
+
+    #[test]
     fn sixteen_tokens_unless_said() {
         let max =
             |body: Value| completion(body.to_string().as_bytes()).unwrap().request.stop.unwrap().max_tokens;
@@ -115,9 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_named() {
-        for (name, value) in
-            [("echo", json!(true)), ("suffix", json!("x")), ("logprobs", json!(0)), ("best_of", json!(2))]
-        {
+        for (name, value) in [("echo", json!(true)), ("suffix", json!("x")), ("best_of", json!(2))] {
             let mut body = json!({"model": "m", "prompt": "hi"});
             body[name] = value;
             assert_eq!(completion(body.to_string().as_bytes()).unwrap_err().param.as_deref(), Some(name));

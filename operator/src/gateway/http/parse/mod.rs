@@ -6,18 +6,35 @@
 
 mod chat;
 mod completion;
+mod constraint;
 mod fields;
+mod message;
 mod options;
+mod sampling;
+mod tools;
 
 use hearth_proto::inference::v1::GenerateRequest;
 
 pub use self::{chat::chat, completion::completion};
+
+/// What a model may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tools {
+    /// Names of functions.
+    pub names: Vec<String>,
+    /// The first call is the last.
+    pub only_one: bool,
+}
 
 /// A request and how to answer it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// What to generate.
     pub request: GenerateRequest,
+    /// How many answers to generate.
+    pub choices: u32,
+    /// What the model may call.
+    pub tools: Tools,
     /// Answer as server-sent events.
     pub stream: bool,
     /// Close the stream with a chunk that holds the usage.

@@ -1,10 +1,16 @@
 //! Fields that chat and text completions share.
 
-use hearth_proto::inference::v1::{SamplingOptions, StopOptions};
+use hearth_proto::inference::v1::StopOptions;
 use serde_json::Value;
 
-use super::fields::{Fields, show, wrong_type};
+use super::{
+    fields::{Fields, show, wrong_type},
+    sampling::texts,
+};
 use crate::gateway::http::error::ApiError;
+
+/// Choices that one request may ask for: each takes the place of a request.
+const MAX_CHOICES: u32 = 16;
 
 pub(super) fn model(fields: &Fields) -> Result<String, ApiError> {
     match fields.string("model")? {
@@ -16,43 +22,24 @@ pub(super) fn model(fields: &Fields) -> Result<String, ApiError> {
     }
 }
 
-/// Sampling, with OpenAI's names and three that others added: `top_k` (-1 or 0 keep all),
-/// `min_p` and `ignore_eos`.
-pub(super) fn sampling(fields: &Fields) -> Result<SamplingOptions, ApiError> {
-    let top_k = fields.typed("top_k", "a whole number, -1 or 0 for all tokens", |value| {
-        if value.as_i64() == Some(-1) {
-            return Some(0);
-        }
-        value.as_u64().and_then(|value| u32::try_from(value).ok())
-    })?;
-    // Negative seeds are as good as others: only sameness counts.
-    let seed = fields.typed("seed", "a whole number of 64 bits", |value| {
-        value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned))
-    })?;
-    Ok(SamplingOptions {
-        temperature: fields.float("temperature")?,
-        top_k,
-        top_p: fields.float("top_p")?,
-        min_p: fields.float("min_p")?,
-        seed,
-    })
-}
-
 pub(super) fn stop(fields: &Fields, max_tokens: Option<u32>) -> Result<StopOptions, ApiError> {
     let sequences = match fields.get("stop") {
         None => vec![],
         Some(Value::String(one)) => vec![one.clone()],
-        Some(Value::Array(several)) => several
-            .iter()
-            .enumerate()
-            .map(|(i, value)| match value {
-                Value::String(sequence) => Ok(sequence.clone()),
-                other => Err(wrong_type(&format!("stop[{i}]"), "a string", other)),
-            })
-            .collect::<Result<_, _>>()?,
+        Some(Value::Array(several)) => texts("stop", several)?,
         Some(other) => return Err(wrong_type("stop", "a string or an array of strings", other)),
     };
-    Ok(StopOptions { max_tokens, sequences, ignore_eos: fields.boolean("ignore_eos")? })
+    let (ignore_eos, min_tokens) = (fields.boolean("ignore_eos")?, fields.count("min_tokens")?);
+    Ok(StopOptions { max_tokens, sequences, ignore_eos, min_tokens })
+}
+
+/// How many answers are asked for.
+pub(super) fn choices(fields: &Fields) -> Result<u32, ApiError> {
+    match fields.count("n")? {
+        None => Ok(1),
+        Some(n) if (1..=MAX_CHOICES).contains(&n) => Ok(n),
+        Some(n) => Err(ApiError::invalid("n", format!("n is {n}: ask for 1 to {MAX_CHOICES} choices"))),
+    }
 }
 
 /// `(stream, stream_options.include_usage)`
@@ -73,15 +60,7 @@ pub(super) fn streaming(fields: &Fields) -> Result<(bool, bool), ApiError> {
 /// A field that is not supported, and the values of it that change nothing.
 pub(super) type Unsupported = (&'static str, fn(&Value) -> bool);
 
-const UNSUPPORTED: [Unsupported; 7] = [
-    ("n", |value| value.as_u64() == Some(1)),
-    ("best_of", |value| value.as_u64() == Some(1)),
-    ("frequency_penalty", is_zero),
-    ("presence_penalty", is_zero),
-    ("repetition_penalty", |value| value.as_f64() == Some(1.0)),
-    ("logit_bias", is_empty),
-    ("response_format", |value| value.get("type").and_then(Value::as_str) == Some("text")),
-];
+const UNSUPPORTED: [Unsupported; 1] = [("best_of", |value| value.as_u64() == Some(1))];
 
 /// Refuses what would change the answer and is not there: what neither endpoint has, and what
 /// this one has not.
@@ -95,10 +74,6 @@ pub(super) fn refuse_unsupported(fields: &Fields, own: &[Unsupported]) -> Result
         }
     }
     Ok(())
-}
-
-pub(super) fn is_zero(value: &Value) -> bool {
-    value.as_f64() == Some(0.0)
 }
 
 /// An empty array, object or string.

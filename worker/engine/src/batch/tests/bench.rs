@@ -8,9 +8,10 @@ use hearth_model::{KvType, Model, Shape, gguf};
 
 use crate::api::{Cancel, Outlet};
 use crate::batch::{Batcher, Health, Job};
+use crate::reader::Tokens;
 use crate::{Gone, Item, RequestError, Sampling, Stop};
 use hearth_program::{Answers, Output, PAGE_TOKENS, PageLayout, Program, Row, Stage, StepError};
-use hearth_sample::Sampler;
+use hearth_sample::{Picker, Plan};
 use hearth_text::TextModel;
 
 pub(super) const CONTEXT: usize = 512;
@@ -97,6 +98,7 @@ impl Program for Script {
 /// A batcher and everything that was heard from it.
 pub(super) struct Bench {
     pub(super) batcher: Batcher<Script>,
+    tokens: Arc<Tokens>,
     pub(super) requests: Vec<Asked>,
     steps: Arc<Mutex<Vec<Vec<Seen>>>>,
     /// Steps that fail, from now on.
@@ -147,8 +149,10 @@ impl Bench {
             steps: Arc::clone(&steps),
             faults: Arc::clone(&faults),
         };
-        let batcher = Batcher::new(program, Arc::new(text), places);
-        Self { batcher, requests: Vec::new(), steps, faults, health: Health::Sound }
+        let text = Arc::new(text);
+        let tokens = Arc::new(Tokens(Arc::clone(&text)));
+        let batcher = Batcher::new(program, text, places);
+        Self { batcher, tokens, requests: Vec::new(), steps, faults, health: Health::Sound }
     }
 
     /// Submits a request and says its number.
@@ -166,9 +170,16 @@ impl Bench {
             if gone_after.is_some_and(|most| items.len() >= most) { Err(Gone) } else { Ok(()) }
         };
         let (cancel, cancelled) = Cancel::new();
+        let plan = Plan {
+            sampling: Sampling::greedy(),
+            prompt_len: prompt.len(),
+            ignore_ends: ask.stop.ignore_eos,
+            min_tokens: ask.stop.min_tokens,
+            ..Plan::default()
+        };
         self.batcher.submit(Job {
             prompt: prompt.clone(),
-            sampler: Sampler::new(Sampling::greedy(), 0),
+            picker: Picker::new(plan, Arc::clone(&self.tokens) as _).unwrap(),
             stop: ask.stop,
             outlet: Outlet::new(Box::new(sink)),
             cancelled,

@@ -217,7 +217,7 @@ fn characters_of_several_tokens_come_whole() {
     let number = bench.submit(Ask::new(1, 10));
     bench.step_to_the_end();
     let pieces = bench.items(number).into_iter().filter_map(|item| match item {
-        Item::Delta { text, token_ids } => Some((text, token_ids.len())),
+        Item::Delta { text, token_ids, .. } => Some((text, token_ids.len())),
         Item::Finish { .. } | Item::Failed(_) => None,
     });
     let (nothing, fire) = ((String::new(), 1), ("🔥".to_owned(), 1));

@@ -1,172 +1,21 @@
 //! What must hold for every homelab. `PROPTEST_CASES=100000` soaks it.
 
+mod homelab;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hearth_model::{Dims, Footprint};
+use hearth_model::Footprint;
 use hearth_plan::{
-    Change, Context, Device, Devices, GpuClaim, Model, ModelKey, MoveReason, Namespaces, Observed, Plan,
-    Rank, Replica, Resolution, Trouble, Worker, WorkerAction, WorkerKind, WorkerState, plan,
+    Change, Device, Devices, Model, ModelKey, MoveReason, Observed, Plan, Rank, Replica, Resolution, Worker,
+    WorkerAction, plan,
 };
+use homelab::{device, dims, lived_in, wish};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use support::*;
 
 const MIB: u64 = 1 << 20;
-
-/// A model whose weights are about all it takes.
-fn dims(weights: u64) -> Dims {
-    Dims {
-        layers: 2,
-        heads: 1,
-        kv_heads: 1,
-        head_dim_k: 32,
-        head_dim_v: 32,
-        embedding: 32,
-        ffn: 32,
-        vocab: 32,
-        context_length: 1 << 20,
-        weights_f32_bytes: weights * 4,
-        weights_packed_bytes: weights,
-    }
-}
-
-prop_compose! {
-    // Few sizes and few products, so that things collide.
-    fn device()(
-        uuid in 0u8..4, size in 2u64..26, others in 0u64..4, reserve in 0u64..2,
-        product in prop::sample::select(vec!["RTX 3090", "RTX 4090", "RTX 3060", "Tesla T4", ""]),
-        failed in prop::bool::weighted(0.05),
-    ) -> Device {
-        Device {
-            used_by_others: others * GIB / 2,
-            reserve: reserve * GIB,
-            failed: failed.then(|| "Xid 79".to_owned()),
-            ..gpu(&format!("GPU-{uuid}"), product, size)
-        }
-    }
-}
-
-prop_compose! {
-    fn machine()(
-        mut devices in prop::collection::vec(device(), 0..4),
-        on_cpu in prop::bool::weighted(0.2),
-        unmeasured in prop::bool::weighted(0.1),
-        state in prop::sample::select(vec![
-            WorkerState::Ready, WorkerState::Ready, WorkerState::Ready, WorkerState::Ready, WorkerState::Parked,
-            WorkerState::Parked, WorkerState::Starting, WorkerState::Draining, WorkerState::Gone,
-        ]),
-        closed in prop::bool::weighted(0.1),
-        is_joined in prop::bool::weighted(0.1),
-        is_private in prop::bool::weighted(0.1),
-        trouble in prop::bool::weighted(0.05),
-        free in 0u32..5,
-        store_free in prop::option::weighted(0.3, 0u64..20),
-        idle in 0u64..3600,
-    ) -> Worker {
-        devices.sort_by(|a, b| a.uuid.cmp(&b.uuid));
-        devices.dedup_by(|a, b| a.uuid == b.uuid);
-        if on_cpu {
-            devices = vec![cpu(64)];
-        }
-        let wanted = u32::try_from(devices.len()).expect("few").min(free.max(1));
-        Worker {
-            state,
-            closed,
-            kind: if is_joined { WorkerKind::Joined } else { WorkerKind::Pod },
-            namespaces: if is_private { Namespaces::Only(["private".to_owned()].into()) } else { Namespaces::All },
-            devices: if unmeasured {
-                Devices::Unmeasured { kind: hearth_model::footprint::DeviceKind::Cuda }
-            } else {
-                Devices::Known(devices)
-            },
-            gpus: (!on_cpu).then(|| GpuClaim { wanted, free, holders: Vec::new() }),
-            trouble: trouble.then(|| Trouble { reason: "Unschedulable".to_owned(), message: "no".to_owned() }),
-            store_free: store_free.map(|gib| gib * GIB),
-            idle_for: Duration::from_secs(idle),
-            ..worker("", Vec::new())
-        }
-    }
-}
-
-prop_compose! {
-    fn wish()(
-        weights in 1u64..80, created in 0i64..4, priority in -1i32..2, replicas in 0u32..3,
-        min in 1u32..5000, more in 0u32..100_000, sequences in 1u32..5,
-        device in prop::option::weighted(0.2, prop::sample::select(vec!["RTX 3090", "GPU-1", "Cuda", "Cpu"])),
-        is_private in prop::bool::weighted(0.2),
-        joined in prop::bool::weighted(0.8),
-        unresolved in prop::bool::weighted(0.05),
-    ) -> Model {
-        let mut wish = model("", dims(weights * GIB / 4));
-        wish.key.namespace = if is_private { "private" } else { "default" }.to_owned();
-        wish.created = created;
-        wish.priority = priority;
-        wish.replicas = replicas;
-        wish.context = Context { min, max: min + more };
-        wish.sequences = sequences;
-        wish.placement.devices = device.into_iter().map(str::to_owned).collect();
-        wish.placement.joined = joined;
-        if unresolved {
-            wish.file = Resolution::Unresolved("404".to_owned());
-        }
-        wish
-    }
-}
-
-prop_compose! {
-    /// At most eight replicas on at most six devices in most cases: where the
-    /// search is exact.
-    fn homelab(max_models: usize)(
-        mut workers in prop::collection::vec(machine(), 0..4),
-        mut models in prop::collection::vec(wish(), 0..max_models),
-    ) -> Observed {
-        for (at, worker) in workers.iter_mut().enumerate() {
-            worker.name = format!("w{at}");
-        }
-        for (at, model) in models.iter_mut().enumerate() {
-            model.key.name = format!("m{at}");
-            if let Resolution::Resolved(file) = &mut model.file {
-                file.id = format!("f{at}");
-            }
-        }
-        Observed { workers, models }
-    }
-}
-
-prop_compose! {
-    /// A homelab with a past: what an earlier plan, of an earlier homelab, left.
-    fn lived_in()(
-        before in homelab(6),
-        now in homelab(6),
-        same_machines in prop::bool::weighted(0.7),
-        same_models in prop::bool::weighted(0.5),
-        grown in 0u64..3,
-    ) -> Observed {
-        let after = carried_out(before.clone(), &plan(&before));
-        let mut now = now;
-        if same_machines {
-            now.workers = after.workers;
-            for worker in &mut now.workers {
-                if let Devices::Known(devices) = &mut worker.devices {
-                    devices.iter_mut().for_each(|d| d.used_by_others += grown * GIB / 4);
-                }
-            }
-        }
-        if same_models {
-            now.models = after.models;
-        } else {
-            for (model, old) in now.models.iter_mut().zip(after.models) {
-                model.current = old.current;
-                model.current.truncate(3);
-                if let (Resolution::Resolved(new), Resolution::Resolved(old)) = (&mut model.file, &old.file) {
-                    *new = old.clone();
-                }
-            }
-        }
-        now
-    }
-}
 
 fn devices(observed: &Observed) -> BTreeMap<(&str, &str), &Device> {
     let known = observed.workers.iter().filter_map(|w| match &w.devices {
@@ -181,17 +30,18 @@ fn levels(plan: &Plan) -> (Vec<(ModelKey, u32)>, Vec<Rank>) {
     plan.turns.iter().map(|turn| ((turn.model.clone(), turn.ordinal), turn.level)).unzip()
 }
 
-/// Plans and carries out until every machine that should run does.
+/// Plans and carries out until every machine that should run does, and every move is done.
 fn settled(mut observed: Observed) -> (Observed, Plan) {
-    for _ in 0..4 {
+    for _ in 0..6 {
         let plan = plan(&observed);
         let starts = plan.workers.iter().any(|w| w.action == WorkerAction::Start);
+        let moves = plan.models.iter().any(|m| !m.lingering.is_empty());
         observed = carried_out(observed, &plan);
-        if !starts {
+        if !starts && !moves {
             return (observed, plan);
         }
     }
-    panic!("machines are started again and again: {observed:?}");
+    panic!("machines are started, or models moved, again and again: {observed:?}");
 }
 
 fn find<'a>(observed: &'a Observed, key: &ModelKey) -> &'a Model {
@@ -213,7 +63,7 @@ proptest! {
         let plan = plan(&observed);
         let devices = devices(&observed);
         let mut sums: BTreeMap<(&str, &str), (u64, bool)> = BTreeMap::new();
-        for (model, replica) in plan.models.iter().flat_map(|m| m.replicas.iter().map(move |r| (m, r))) {
+        for (model, replica) in plan.models.iter().flat_map(|m| m.replicas.iter().chain(&m.lingering).map(move |r| (m, r))) {
             let sum = sums.entry((&replica.worker, &replica.device)).or_default();
             sum.0 += replica.footprint.total();
             sum.1 |= replica.change != Change::Keep;
@@ -329,11 +179,39 @@ proptest! {
         for model in after.models.iter().filter(|m| !changes(find(&second, &m.key).priority)) {
             let before = first.model(&model.key).expect("planned");
             for replica in &before.replicas {
-                let after = model.replicas.iter().find(|r| r.ordinal == replica.ordinal);
+                let after = model
+                    .replicas
+                    .iter()
+                    .find(|r| r.ordinal == replica.ordinal || r.replaces == Some(replica.ordinal));
                 prop_assert!(after.is_some(), "{:?}", model);
                 let up = after.is_some_and(|r| matches!(r.change, Change::Move { reason: MoveReason::Faster, .. }));
                 prop_assert!(up || after.is_some_and(|r| r.change == Change::Keep), "{:?}", after);
             }
+        }
+    }
+
+    #[test]
+    fn who_moves_for_speed_is_served_all_the_way(observed in lived_in()) {
+        let first = plan(&observed);
+        if first.workers.iter().any(|w| w.action == WorkerAction::Start) {
+            // What has just started is a reason to move again.
+            return Ok(());
+        }
+        let second = plan(&under_way(observed.clone(), &first));
+        for planned in &first.models {
+            let before = find(&observed, &planned.key);
+            let again = second.model(&planned.key).expect("planned");
+            for elder in &planned.lingering {
+                let was = before.current.iter().find(|r| r.ordinal == elder.ordinal).expect("it was there");
+                prop_assert!(was.ready, "there is nothing to keep");
+                prop_assert_eq!((&was.worker, &was.device), (&elder.worker, &elder.device));
+                let heir = planned.replicas.iter().filter(|r| r.replaces == Some(elder.ordinal));
+                prop_assert_eq!(heir.count(), 1);
+                // Nothing happened: it serves on, until the other one is ready.
+                prop_assert!(again.lingering.contains(elder), "{:?}", again);
+            }
+            let dangling = planned.replicas.iter().filter_map(|r| r.replaces);
+            prop_assert_eq!(dangling.count(), planned.lingering.len());
         }
     }
 
@@ -374,12 +252,13 @@ proptest! {
     #[test]
     fn replicas_of_a_model_are_on_different_devices(observed in lived_in()) {
         for model in plan(&observed).models {
-            let mut places: Vec<_> = model.replicas.iter().map(|r| (&r.worker, &r.device)).collect();
+            let present = || model.replicas.iter().chain(&model.lingering);
+            let mut places: Vec<_> = present().map(|r| (&r.worker, &r.device)).collect();
             places.sort();
             let count = places.len();
             places.dedup();
             prop_assert_eq!(places.len(), count);
-            let mut ordinals: Vec<u32> = model.replicas.iter().map(|r| r.ordinal).chain(model.removed.iter().map(|r| r.ordinal)).collect();
+            let mut ordinals: Vec<u32> = present().map(|r| r.ordinal).chain(model.removed.iter().map(|r| r.ordinal)).collect();
             let count = ordinals.len();
             ordinals.sort_unstable();
             ordinals.dedup();
@@ -410,6 +289,8 @@ proptest! {
                 kv_type: model.kv_type,
                 file: String::new(),
                 footprint: Footprint { weights: footprint, kv: footprint, activations: 1, overhead: MIB },
+                ready: total % 2 == 0,
+                replaces: (used % 2 == 0).then_some(7),
             };
             model.current.push(Replica { ordinal: 7, context: model.context.min, ..odd.clone() });
             model.current.push(odd);
