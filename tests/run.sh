@@ -14,6 +14,7 @@ export HEARTH_TEST_MODEL=$HEARTH_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf
 CARGO_TARGET_DIR=$HEARTH_CACHE/target-features "$ROOT/deploy/cargo-target.sh"
 
 step "Format" cargo fmt --all --check
+show "Shell scripts" tests/shell.sh
 step "Fetch crates" cargo fetch --locked
 step "Absences" tests/absences.sh
 show "Unit and integration tests" cargo test --workspace --locked --quiet
@@ -21,7 +22,6 @@ step "Clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warn
 tests/deny.sh
 tests/features.sh
 step "Go parts of the local cluster" deploy/dev-cluster/check.sh
-show "Shell scripts" tests/shell.sh
 tests/e2e.sh "${FILTER:-}"
 
 say "All of make test took $(seconds $(($(now_ms) - start)))"

@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use hearth_proto::inference::v1::Usage;
 use hearth_proto::worker::v1::{ReplicaState, Store, WatchResponse};
 use hearth_tls::Live;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
@@ -56,11 +55,6 @@ struct ReplicaLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CertificateLabels {
-    serial: String,
 }
 
 /// The worker's counters. Gauges are read from its state when they are asked for.
@@ -206,13 +200,7 @@ struct Certificate(Live);
 
 impl Collector for Certificate {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let current = self.0.current();
-        let expiry = current.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let help = "When the certificate in force ends, since 1970";
-        let mut family =
-            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        let labels = CertificateLabels { serial: current.serial().to_owned() };
-        ConstGauge::new(expiry.as_secs_f64()).encode(family.encode_family(&labels)?)
+        self.0.current().encode_expiry(&mut encoder)
     }
 }
 

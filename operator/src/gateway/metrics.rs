@@ -1,10 +1,6 @@
 //! What Prometheus scrapes.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use hearth_tls::Live;
 use prometheus_client::{
@@ -151,20 +147,10 @@ impl Collector for Now {
 #[derive(Debug)]
 struct Certificate(watch::Receiver<Option<Live>>);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CertificateLabels {
-    serial: String,
-}
-
 impl Collector for Certificate {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(current) = self.0.borrow().as_ref().map(Live::current) else { return Ok(()) };
-        let expiry = current.not_after().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let help = "When the certificate in force ends, since 1970";
-        let mut family =
-            encoder.encode_descriptor("certificate_expiry", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        let labels = CertificateLabels { serial: current.serial().to_owned() };
-        ConstGauge::new(expiry.as_secs_f64()).encode(family.encode_family(&labels)?)
+        current.encode_expiry(&mut encoder)
     }
 }
 

@@ -21,6 +21,7 @@ mod credentials;
 mod identity;
 mod incoming;
 mod live;
+mod metrics;
 mod peer;
 #[cfg(feature = "testing")]
 pub mod testing;

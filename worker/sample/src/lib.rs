@@ -34,7 +34,6 @@ mod mask;
 mod penalty;
 mod picker;
 mod random;
-mod sampler;
 mod sampling;
 #[cfg(test)]
 mod testing;
@@ -45,7 +44,6 @@ pub use constraint::{Constraint, ConstraintError, Grammar, Guide};
 pub use logprobs::Logprobs;
 pub use mask::TokenMask;
 pub use picker::{Next, PickError, Picked, Picker, Plan, Workspace};
-pub use sampler::Sampler;
 pub use sampling::{
     Dry, LogitBias, MAX_BREAKER_BYTES, MAX_BREAKERS, MAX_LOGIT_BIASES, MAX_LOGPROBS, Sampling,
 };

@@ -50,23 +50,7 @@ pub const QWEN_32B: Dims = Dims {
     weights_packed_bytes: 19_760_000_000,
 };
 
-/// SmolLM2-135M.
-pub const SMOL: Dims = Dims {
-    layers: 30,
-    heads: 9,
-    kv_heads: 3,
-    head_dim_k: 64,
-    head_dim_v: 64,
-    embedding: 576,
-    ffn: 1536,
-    vocab: 49_152,
-    context_length: 8192,
-    windowed_layers: 0,
-    window: 0,
-    sees_ahead: false,
-    weights_f32_bytes: 538_060_032,
-    weights_packed_bytes: 98_000_000,
-};
+pub const SMOL: Dims = hearth_model::testing::SMOLLM2;
 
 pub fn gpu(uuid: &str, product: &str, gib: u64) -> Device {
     Device {

@@ -1,24 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::SMOLLM2;
 
 /// SmolLM2-135M.
-const SMOL: Dims = Dims {
-    layers: 30,
-    heads: 9,
-    kv_heads: 3,
-    head_dim_k: 64,
-    head_dim_v: 64,
-    embedding: 576,
-    ffn: 1536,
-    vocab: 49152,
-    context_length: 8192,
-    windowed_layers: 0,
-    window: 0,
-    sees_ahead: false,
-    weights_f32_bytes: 538_060_032,
-    weights_packed_bytes: 95_000_000,
-};
+const SMOL: Dims = Dims { weights_packed_bytes: 95_000_000, ..SMOLLM2 };
 const CPU: Overhead = Overheads::DEFAULT.cpu;
 
 fn shape(context_tokens: u32, sequences: u32, kv_type: KvType) -> Shape {

@@ -33,6 +33,15 @@ pub(super) enum Control<'a> {
 }
 
 impl Control<'_> {
+    /// For a text that has been changed since: offsets are those of the text as it
+    /// was, and none is left.
+    pub(super) fn of_changed_text(self) -> Control<'static> {
+        match self {
+            Self::Anywhere => Control::Anywhere,
+            Self::Nowhere | Self::Except(_) => Control::Nowhere,
+        }
+    }
+
     fn allows(self, start: usize) -> bool {
         match self {
             Self::Anywhere => true,

@@ -25,11 +25,7 @@ impl ByteLevel {
         control: Control<'_>,
         ids: &mut Vec<u32>,
     ) -> tokenizers::Result<()> {
-        // Offsets are those of the text as it was: none is left once it was composed.
-        let control = match control {
-            Control::Anywhere => Control::Anywhere,
-            Control::Nowhere | Control::Except(_) => Control::Nowhere,
-        };
+        let control = control.of_changed_text();
         let composed = (self.nfc && !text.is_ascii()).then(|| {
             let mut string = NormalizedString::from(text);
             string.nfc();

@@ -30,10 +30,7 @@ impl General {
         control: Control<'_>,
         ids: &mut Vec<u32>,
     ) -> tokenizers::Result<()> {
-        let control = match control {
-            Control::Anywhere => Control::Anywhere,
-            Control::Nowhere | Control::Except(_) => Control::Nowhere,
-        };
+        let control = control.of_changed_text();
         let mut string = PreTokenizedString::from(text);
         string.split(|_, whole| Ok(parts(&whole, cuts)))?;
         string.split(|_, mut part| {

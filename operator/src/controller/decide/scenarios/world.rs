@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hearth_api::model::{ModelState, ServedModelStatus};
 use hearth_api::worker::WorkerSpec;
 use hearth_api::{ServedModel, ServedModelSpec, Worker};
-use hearth_model::Dims;
+use hearth_model::{Dims, testing::SMOLLM2};
 use hearth_proto::worker::v1 as wire;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
@@ -324,20 +324,5 @@ impl World {
 }
 
 fn dims() -> Dims {
-    Dims {
-        layers: 30,
-        heads: 9,
-        kv_heads: 3,
-        head_dim_k: 64,
-        head_dim_v: 64,
-        embedding: 576,
-        ffn: 1536,
-        vocab: 49152,
-        context_length: 8192,
-        windowed_layers: 0,
-        window: 0,
-        sees_ahead: false,
-        weights_f32_bytes: 540 << 20,
-        weights_packed_bytes: 100 << 20,
-    }
+    Dims { weights_f32_bytes: 540 << 20, weights_packed_bytes: 100 << 20, ..SMOLLM2 }
 }
