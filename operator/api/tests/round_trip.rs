@@ -107,6 +107,7 @@ fn a_full_worker() {
             measured_at: Some(now.clone()),
             healthy: false,
             message: Some("Xid 79".to_owned()),
+            weights: Some(hearth_api::worker::WeightStorage::Packed),
         }],
         store: Some(StoreStatus { capacity: 3, used: 2, unused: 1 }),
         applied: Some(Applied { epoch: 1, generation: 2 }),

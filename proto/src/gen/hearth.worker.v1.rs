@@ -123,6 +123,8 @@ pub struct Device {
     /// Why it is not healthy.
     #[prost(string, tag = "9")]
     pub message: ::prost::alloc::string::String,
+    #[prost(enumeration = "WeightStorage", tag = "10")]
+    pub weights: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaStatus {
@@ -238,6 +240,39 @@ impl DeviceKind {
             "DEVICE_KIND_METAL" => Some(Self::Metal),
             "DEVICE_KIND_VULKAN" => Some(Self::Vulkan),
             "DEVICE_KIND_CPU" => Some(Self::Cpu),
+            _ => None,
+        }
+    }
+}
+/// How an engine keeps a model's weights: what memory they take follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WeightStorage {
+    /// The worker is older than this field: F32.
+    Unspecified = 0,
+    /// Every tensor as 32-bit floats.
+    F32 = 1,
+    /// Matrices about as large as in the file.
+    Packed = 2,
+}
+impl WeightStorage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WEIGHT_STORAGE_UNSPECIFIED",
+            Self::F32 => "WEIGHT_STORAGE_F32",
+            Self::Packed => "WEIGHT_STORAGE_PACKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WEIGHT_STORAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "WEIGHT_STORAGE_F32" => Some(Self::F32),
+            "WEIGHT_STORAGE_PACKED" => Some(Self::Packed),
             _ => None,
         }
     }

@@ -71,7 +71,7 @@ pub(super) async fn openai_answers(ctx: &Ctx) -> Result<()> {
 
     let request = json!({
         "model": "chat", "temperature": 0, "max_tokens": 12,
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [{"role": "user", "content": "What is the capital of France? Answer with one word."}],
     });
     let url = format!("{base}/v1/chat/completions");
     let whole: serde_json::Value = http.post(&url).json(&request).send().await?.json().await?;

@@ -12,11 +12,10 @@ use crate::host::SimulatedDevice;
 /// What to compute on.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum EngineCompute {
-    /// The processor.
+    /// The processor: packed weights, 8-bit activations.
     Cpu,
-    /// The processor, with packed weights and 8-bit activations: fast, and not yet the
-    /// default, because it is not yet compared with others over the types that files have.
-    Packed,
+    /// The processor, slowly: 32-bit floats throughout. What the others are judged by.
+    Reference,
     /// The first CUDA device that is visible.
     Cuda,
     /// The first Vulkan device.
@@ -30,8 +29,8 @@ pub(super) enum EngineCompute {
 impl EngineCompute {
     pub(super) fn backend(self, simulated: Option<SimulatedConfig>) -> Backend {
         match self {
-            Self::Cpu => Backend::Reference(Compute::Cpu),
-            Self::Packed => Backend::Cpu(CpuConfig::default()),
+            Self::Cpu => Backend::Cpu(CpuConfig::default()),
+            Self::Reference => Backend::Reference(Compute::Cpu),
             Self::Cuda => Backend::Reference(Compute::Cuda(0)),
             Self::Vulkan => Backend::Reference(Compute::Vulkan(0)),
             Self::Metal => Backend::Reference(Compute::Metal),

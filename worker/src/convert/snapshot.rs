@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
+use hearth_model::WeightStorage;
 use hearth_proto::worker::v1 as proto;
 
 use super::{failure_to_proto, fence_to_proto, footprint_to_proto};
@@ -78,6 +79,11 @@ fn device_status(state: &State, device: &Device, memory: Option<Memory>) -> prot
         measured_at: memory.map(|m| timestamp(m.measured_at)),
         healthy: problem.is_none(),
         message: problem.unwrap_or_default(),
+        weights: match device.engine.weights() {
+            WeightStorage::F32 => proto::WeightStorage::F32,
+            WeightStorage::Packed => proto::WeightStorage::Packed,
+        }
+        .into(),
     }
 }
 

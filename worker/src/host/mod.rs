@@ -11,6 +11,8 @@ mod simulated;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use hearth_model::WeightStorage;
+
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(not(target_os = "linux"))]
@@ -86,6 +88,16 @@ pub enum EngineKind {
     Simulated(SimulatedDevice),
     /// Not at all.
     Unavailable(String),
+}
+
+impl EngineKind {
+    /// How the engine keeps weights.
+    pub fn weights(&self) -> WeightStorage {
+        match self {
+            Self::Cpu | Self::Simulated(_) => WeightStorage::Packed,
+            Self::Cuda | Self::Unavailable(_) => WeightStorage::F32,
+        }
+    }
 }
 
 /// One look at a device's memory, in bytes.

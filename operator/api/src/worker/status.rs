@@ -117,6 +117,19 @@ pub struct DeviceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+    /// How its engine keeps models' weights: Packed, about as large as in the file, or
+    /// F32. Absent: F32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightStorage>,
+}
+
+/// How an engine keeps a model's weights.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WeightStorage {
+    /// Every tensor as 32-bit floats.
+    F32,
+    /// Matrices about as large as in the file.
+    Packed,
 }
 
 const fn yes() -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use hearth_api::worker::{DeviceKind, DeviceStatus, ReleasePolicy, WorkerKind};
+use hearth_api::worker::{DeviceKind, DeviceStatus, ReleasePolicy, WeightStorage as Weights, WorkerKind};
 use hearth_model::WeightStorage;
 use hearth_model::footprint::{DeviceKind as EngineDevice, Overheads};
 use hearth_plan::{
@@ -21,8 +21,6 @@ use crate::controller::look::{GpuOffer, LinkState, Machine, Offer, PodPhase, Pod
 pub const GONE_AFTER: Duration = Duration::from_secs(10);
 /// A worker that started and was never reached counts as starting for this long.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
-/// How the engines of this version keep weights.
-const WEIGHTS: WeightStorage = WeightStorage::F32;
 /// A Pod that is still there this long after its grace period lies on a node
 /// whose kubelet does not answer.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(10);
@@ -178,7 +176,10 @@ fn devices(machine: &Machine<'_>, state: WorkerState) -> Devices {
             reserve,
             failed: by_itself.or(by_kubelet).filter(|_| !is_stale),
             bandwidth: None,
-            storage: WEIGHTS,
+            storage: match device.weights {
+                Some(Weights::Packed) => WeightStorage::Packed,
+                Some(Weights::F32) | None => WeightStorage::F32,
+            },
             overhead: *Overheads::DEFAULT.of(kind),
         }
     };
@@ -202,6 +203,11 @@ pub fn from_wire(device: &wire::Device) -> DeviceStatus {
         measured_at: None,
         healthy: device.healthy,
         message: (!device.message.is_empty()).then(|| device.message.clone()),
+        weights: match device.weights() {
+            wire::WeightStorage::Packed => Some(Weights::Packed),
+            wire::WeightStorage::F32 => Some(Weights::F32),
+            wire::WeightStorage::Unspecified => None,
+        },
     }
 }
 

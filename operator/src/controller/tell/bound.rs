@@ -147,6 +147,7 @@ pub(super) fn worker(status: &mut WorkerStatus) {
         measured_at: _,
         healthy: _,
         message,
+        weights: _,
     } in devices
     {
         text(uuid, 128);
@@ -306,6 +307,7 @@ mod tests {
             measured_at: None,
             healthy: false,
             message: Some(long()),
+            weights: None,
         };
         let mut status = WorkerStatus {
             version: Some(long()),

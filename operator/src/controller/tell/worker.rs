@@ -221,6 +221,7 @@ mod tests {
             measured_at: None,
             healthy: true,
             message: None,
+            weights: None,
         }
     }
 

@@ -77,7 +77,7 @@ impl Runtime for Simulated {
     ) -> Result<Built<SimulatedProgram>, BuildError> {
         let overhead = Overheads::DEFAULT;
         let measured =
-            footprint(&model.dims, &spec.shape(), WeightStorage::F32, overhead.of(self.config.kind))
+            footprint(&model.dims, &spec.shape(), WeightStorage::Packed, overhead.of(self.config.kind))
                 .map_err(|error| BuildError::Model { path: spec.path.clone(), message: error.to_string() })?;
         let held = self.memory.take(measured.total())?;
         self.read(model.min_file_bytes, watch)?;

@@ -48,7 +48,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// What to compute on.
-    #[arg(long, value_enum, default_value_t = EngineCompute::Packed)]
+    #[arg(long, value_enum, default_value_t = EngineCompute::Cpu)]
     compute: EngineCompute,
     /// One JSON object instead of the table.
     #[arg(long)]
@@ -61,7 +61,7 @@ impl BenchArgs {
         match (&mut backend, self.threads) {
             (_, None) => {}
             (Backend::Cpu(config), threads) => config.threads = threads,
-            _ => bail!("--threads is for --compute packed"),
+            _ => bail!("--threads is for --compute cpu"),
         }
         Ok(backend)
     }

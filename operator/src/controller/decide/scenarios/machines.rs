@@ -157,6 +157,29 @@ fn old_readings_of_a_machine_without_a_process_refuse_nothing() {
 }
 
 #[test]
+fn a_model_takes_what_the_engine_there_makes_of_it() {
+    let fits = |weights: wire::WeightStorage| {
+        let mut world = World::new(1);
+        let device = wire::Device {
+            uuid: "GPU-0".to_owned(),
+            kind: wire::DeviceKind::Cuda.into(),
+            // Room for the weights as the file has them, not for four bytes each.
+            total_bytes: 2 * GIB,
+            healthy: true,
+            weights: weights.into(),
+            ..wire::Device::default()
+        };
+        let devices = vec![from_wire(&device)];
+        world.worker(|worker| worker.status = Some(WorkerStatus { devices, ..WorkerStatus::default() }));
+        world.model("chat", |_| {});
+        matches!(world.round(), PodAction::Create(_))
+    };
+    assert!(fits(wire::WeightStorage::Packed));
+    assert!(!fits(wire::WeightStorage::F32));
+    assert!(!fits(wire::WeightStorage::Unspecified), "a worker of an older version");
+}
+
+#[test]
 fn which_gpus_a_machine_without_a_process_will_get_is_not_guessed() {
     let mut world = World::new(2);
     world.bring_up("chat");
