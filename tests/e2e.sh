@@ -22,6 +22,7 @@ HEARTH_E2E_SET=$("$ROOT/deploy/images/tags.sh")
 export HEARTH_E2E_SET
 
 step "helm lint" helm lint "$HEARTH_E2E_CHART" --values "$HEARTH_E2E_VALUES" --strict
+step "Values that the chart refuses" "$ROOT/tests/chart.sh"
 # The API server itself judges what the chart renders.
 rendered() {
   # The test hook names a ServiceAccount that a dry run does not make.

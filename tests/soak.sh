@@ -32,16 +32,18 @@ build_cargo_fuzz() {
 # A target's corpus is kept, so that each run goes on where the last one ended; an
 # input that fails is kept in tests/fuzz/artifacts.
 fuzz() {
-  local target tool=$HEARTH_CACHE/tools/cargo-fuzz-$cargo_fuzz corpus
+  local target tool=$HEARTH_CACHE/tools/cargo-fuzz-$cargo_fuzz corpora
   ensure "$tool" "Build cargo-fuzz $cargo_fuzz" build_cargo_fuzz
   export PATH=$tool/bin:$PATH CARGO_TARGET_DIR=$HEARTH_CACHE/fuzz-target
   # libFuzzer's instrumentation is not on the stable channel.
   export RUSTC_BOOTSTRAP=1
   step "Build the fuzz targets" cargo fuzz build --fuzz-dir tests/fuzz --sanitizer none
   for target in $(cargo fuzz list --fuzz-dir tests/fuzz); do
-    corpus=$HEARTH_CACHE/fuzz-corpus/$target
-    mkdir -p "$corpus"
-    show "Fuzz $target for $seconds s" cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" "$corpus" -- \
+    # What is found goes to the first; the seeds come with the sources.
+    corpora=("$HEARTH_CACHE/fuzz-corpus/$target")
+    mkdir -p "${corpora[0]}"
+    [ ! -d "tests/fuzz/seeds/$target" ] || corpora+=("tests/fuzz/seeds/$target")
+    show "Fuzz $target for $seconds s" cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" "${corpora[@]}" -- \
       -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 -verbosity=0
   done
 }

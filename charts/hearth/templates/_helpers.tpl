@@ -34,6 +34,12 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* The ConfigMap of source.extraCA.pem. Another text has another name, so that Pods
+that read the old one are replaced. */}}
+{{- define "hearth.extraCAName" -}}
+hearth-extra-ca-{{ .pem | sha256sum | trunc 10 }}
+{{- end }}
+
 {{/* Whether extra certificate authorities are given, and by which volume. */}}
 {{- define "hearth.extraCAVolume" -}}
 {{- with .Values.source.extraCA }}
@@ -42,7 +48,7 @@ secret: {secretName: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}
 {{- else if .configMapName }}
 configMap: {name: {{ .configMapName | quote }}, items: [{key: {{ .key | quote }}, path: ca.crt}]}
 {{- else if .pem }}
-configMap: {name: hearth-extra-ca, items: [{key: ca.crt, path: ca.crt}]}
+configMap: {name: {{ include "hearth.extraCAName" . }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -11,6 +11,7 @@ mod requests;
 mod scale;
 mod serving;
 mod specs;
+mod store;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Case> {
         specs::context_over_the_models_own,
         specs::name_clash_oldest_wins,
         files::broken_files_say_what_is_wrong,
+        store::full_disk_says_bytes_and_recovers,
         requests::bad_requests_name_the_field,
         requests::bad_openai_requests_name_the_field,
         deadlines::passed_ends_at_once_and_frees_the_sequence,

@@ -29,6 +29,8 @@ const CONTEXT: u32 = 65_536;
 const MEMORY_LIMIT: u64 = 512 << 20;
 /// A quiet controller may keep a processor this busy.
 const IDLE_SHARE: f64 = 0.2;
+/// What nobody writes in a quiet minute.
+const KEPT: [&str; 6] = ["servedmodels", "workers", "pods", "secrets", "persistentvolumeclaims", "events"];
 
 /// Every model finds its place; then nothing happens, and nothing is written but Leases. A new leader takes all
 /// of it over as it is.
@@ -67,8 +69,6 @@ async fn run(ctx: &Ctx, models: usize) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("  a new leader after {:.1} s", began.elapsed().as_secs_f64());
-    // Its first rounds, in which it meets the workers.
-    tokio::time::sleep(Duration::from_secs(30)).await;
     all_ready(ctx, models, Duration::from_secs(60)).await?;
     quiet_minute(ctx, "after the change of leader").await
 }
@@ -113,11 +113,27 @@ async fn all_ready(ctx: &Ctx, models: usize, limit: Duration) -> Result<()> {
     }
 }
 
+/// Waits until what the last change brought along, such as Events, has been written.
+async fn settled(ctx: &Ctx) -> Result<()> {
+    const STILL: Duration = Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(120);
+    let began = Instant::now();
+    let (mut seen, mut since) = (kept(ctx).await?, Instant::now());
+    while since.elapsed() < STILL {
+        ensure!(began.elapsed() < LIMIT, "still writing after {} s: {seen:?}", LIMIT.as_secs());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = kept(ctx).await?;
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
 /// Watches a minute in which nobody asks for anything.
 async fn quiet_minute(ctx: &Ctx, when: &str) -> Result<()> {
     const MINUTE: Duration = Duration::from_secs(60);
-    // What the last change brought along, such as Events, is over by then.
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    settled(ctx).await?;
     let controller = ctx.node.process("hearth-operator", "controller")?;
     let (before, busy) = (writes(ctx).await?, controller.processor_time()?);
     let renewals = lease_renewals(ctx, MINUTE).await?;
@@ -135,7 +151,7 @@ async fn quiet_minute(ctx: &Ctx, when: &str) -> Result<()> {
         memory >> 20,
         share * 100.0,
     );
-    for resource in ["servedmodels", "workers", "pods", "secrets", "persistentvolumeclaims", "events"] {
+    for resource in KEPT {
         ensure!(!new.contains_key(resource), "{resource} were written in a quiet minute: {new:?}");
     }
     // One in two seconds is what the election does; as much again may be a leader and its stand-in.
@@ -163,6 +179,13 @@ async fn writes(ctx: &Ctx) -> Result<BTreeMap<String, u64>> {
         }
     }
     ensure!(counts.contains_key("leases"), "the API server counts no writes of Leases");
+    Ok(counts)
+}
+
+/// Writes of what a quiet minute leaves alone.
+async fn kept(ctx: &Ctx) -> Result<BTreeMap<String, u64>> {
+    let mut counts = writes(ctx).await?;
+    counts.retain(|resource, _| KEPT.contains(&resource.as_str()));
     Ok(counts)
 }
 
