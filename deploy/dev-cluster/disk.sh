@@ -14,7 +14,8 @@ volume() {
 }
 
 # In the mounts of process 1 of the node, which every Pod's come from.
-in_node() { nsenter -t "$(sed -n '2s/ .*//p' "$SHORT/pid")" -m "$@"; }
+# umount looks itself up in /proc, which is that of the node.
+in_node() { nsenter -t "$(sed -n '2s/ .*//p' "$SHORT/pid")" -m -p "$@"; }
 
 case ${1:-} in
   small)
