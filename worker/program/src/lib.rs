@@ -15,6 +15,8 @@ pub mod arch;
 pub mod build;
 mod pages;
 mod step;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use answers::{Answers, Output};
 pub use build::{BuildError, Built, Unwatched, Watch};
