@@ -21,6 +21,8 @@ pub(super) fn dims(weights: u64) -> Dims {
         head_dim_v: 32,
         embedding: 32,
         ffn: 32,
+        experts: 0,
+        experts_used: 0,
         vocab: 32,
         context_length: 1 << 20,
         windowed_layers: 0,

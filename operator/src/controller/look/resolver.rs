@@ -354,6 +354,8 @@ mod tests {
             head_dim_v: 1,
             embedding: 1,
             ffn: 1,
+            experts: 0,
+            experts_used: 0,
             vocab: 1,
             context_length: 1,
             windowed_layers: 0,

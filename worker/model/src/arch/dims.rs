@@ -21,6 +21,12 @@ pub struct Dims {
     /// Width of the feed-forward network; of all experts that a token takes together,
     /// where that is wider.
     pub ffn: u32,
+    /// Experts of a layer, where layers have any; else 0.
+    #[serde(default)]
+    pub experts: u32,
+    /// Experts that a token takes, at most as many; else 0.
+    #[serde(default)]
+    pub experts_used: u32,
     /// Tokens of the vocabulary.
     pub vocab: u32,
     /// Tokens a sequence may hold, as the model was trained.

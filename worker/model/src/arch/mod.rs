@@ -174,6 +174,8 @@ fn assemble(header: &Header, architecture: Architecture, mut numbers: Numbers) -
         head_dim_v,
         embedding,
         ffn: found.ffn,
+        experts: experts.map_or(0, |experts| experts.routing.experts),
+        experts_used: experts.map_or(0, |experts| experts.routing.used),
         vocab,
         context_length,
         // At most as many as layers.

@@ -54,6 +54,21 @@ fn a_window_caps_the_cache_of_its_layers() {
 }
 
 #[test]
+fn experts_and_texts_take_scratch_of_their_own() {
+    let of = |dims: &Dims, context| PackedActivations::of(dims, &shape(context, 2, KvType::F16)).unwrap();
+    let dense = of(&SMOL, 512);
+    assert_eq!((dense.experts, dense.texts), (0, 0));
+    // 192 rows take 2 of 8 experts of 768 each, whose rows are filled up to fours.
+    let taken = 192 * 2 + 8 * 3;
+    let experts = of(&Dims { experts: 8, experts_used: 2, ..SMOL }, 512).experts;
+    assert_eq!(experts, taken * (576 + 2 * 768) * 4 + taken * 768 * 2 + 192 * (576 + 8) * 4);
+    let encoder = Dims { sees_ahead: true, ..SMOL };
+    assert_eq!(of(&encoder, 512).texts, (16 + 2) * 32 * 3 * 128 * 4);
+    assert_eq!(of(&encoder, 100).registers, dense.registers);
+    assert_eq!(of(&encoder, 384).registers, 2 * dense.registers);
+}
+
+#[test]
 fn absurd_numbers_are_an_error() {
     let dims = Dims { layers: u32::MAX, kv_heads: u32::MAX, ..SMOL };
     let error = footprint(&dims, &shape(u32::MAX, 9, KvType::F16), WeightStorage::F32, &CPU).unwrap_err();

@@ -11,6 +11,8 @@ pub const SMOLLM2: Dims = Dims {
     head_dim_v: 64,
     embedding: 576,
     ffn: 1536,
+    experts: 0,
+    experts_used: 0,
     vocab: 49_152,
     context_length: 8192,
     windowed_layers: 0,
