@@ -69,6 +69,18 @@ impl Kv {
         Ok(Self { layout, layers, arena: Arena::new(places.bytes())? })
     }
 
+    /// Pages for texts whose tokens see ahead, which layers share one after another:
+    /// nothing is kept for longer than a layer runs, and as it was computed. `layout` is
+    /// one without groups.
+    pub(crate) fn of_texts(layout: PageLayout, heads: &Attention, pages: usize) -> Result<Self, ArenaError> {
+        let too_large = || ArenaError { bytes: usize::MAX, source: None };
+        let form = PageForm::new(Kind::F32, heads.kv_heads, heads.key_dim, heads.value_dim);
+        let form = form.ok_or_else(too_large)?;
+        let arena = Arena::new(form.bytes().checked_mul(pages).ok_or_else(too_large)?)?;
+        let layer = Layer { form, group: 0, place: 0..arena.len() };
+        Ok(Self { layout, layers: vec![layer], arena })
+    }
+
     pub(crate) fn layout(&self) -> &PageLayout {
         &self.layout
     }
@@ -77,9 +89,10 @@ impl Kv {
         &self.layers[layer]
     }
 
-    /// Bytes of all pages.
-    pub(crate) fn bytes(&self) -> usize {
-        self.arena.len()
+    /// Bytes of pages whose contents are kept between steps, and of those whose contents
+    /// are not.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        if self.layout.groups.is_empty() { (0, self.arena.len()) } else { (self.arena.len(), 0) }
     }
 
     /// A page of a layer.

@@ -19,6 +19,8 @@
 
 #![forbid(unsafe_code)]
 
+mod build;
+mod file;
 mod kv;
 mod load;
 mod lower;

@@ -5,23 +5,17 @@
 //! that would count as memory or be pulled away by who truncates it.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use hearth_kernels::arena::{Arena, ArenaError, Floats, Places};
+use hearth_kernels::elementwise;
 use hearth_kernels::linear::Matrix;
-use hearth_kernels::pack::{Layout, TILE, pack_rows};
-use hearth_kernels::pool::{Chunks, Pool};
-use hearth_model::Tensor;
-use hearth_model::dequant::dequantize;
-use hearth_program::arch::{Weight, WeightId, WeightShape};
+use hearth_kernels::pack::Layout;
+use hearth_kernels::pool::Pool;
+use hearth_model::DType;
+use hearth_program::arch::{Graph, Node, Norm, NormKind, Weight, WeightId, WeightShape};
 use hearth_program::{BuildError, Watch};
 
-/// Bytes of a file that are packed between two looks at who waits.
-const STEP_BYTES: usize = 16 << 20;
-/// Bytes that a thread reads at a time: a piece stays in the second level of cache.
-const READ_BYTES: usize = 256 << 10;
+use crate::file::File;
 
 /// The weights of a graph, by [`WeightId`].
 #[derive(Debug)]
@@ -43,11 +37,12 @@ impl Weights {
     /// Reads the weights in order, and tells after each step how many bytes of the file
     /// are done.
     pub(crate) fn read(
-        weights: &[Weight],
+        graph: &Graph,
         file: &File,
         pool: &Pool,
         watch: &mut dyn Watch,
     ) -> Result<Self, BuildError> {
+        let weights = &graph.weights;
         let total = weights.iter().map(Weight::file_bytes).sum();
         let mut done = 0;
         watch.progress(done, total)?;
@@ -55,7 +50,7 @@ impl Weights {
             done += bytes;
             watch.progress(done, total)
         };
-        let (places, packed, vectors) = plan(weights, file)?;
+        let (places, packed, vectors) = plan(graph, file)?;
         let mut read = Self {
             packed: Arena::new(packed).map_err(short)?,
             vectors: Floats::zeros(vectors).map_err(short)?,
@@ -77,6 +72,11 @@ impl Weights {
                     let each = count / weight.tensors.len().max(1);
                     let mut rest = &mut read.packed[at.clone()];
                     for tensor in &weight.tensors {
+                        if tensor.dtype != layout.dtype() {
+                            file.pack_widened(tensor, layout, rest)?;
+                            told(tensor.bytes)?;
+                            break;
+                        }
                         for matrix in 0..each {
                             let (bytes, after) = rest.split_at_mut(layout.bytes());
                             rest = after;
@@ -118,6 +118,34 @@ impl Weights {
         }
     }
 
+    /// Matrix `nth` of several, `[outputs, inputs]`.
+    ///
+    /// # Panics
+    /// There is no such matrix: the graph contradicts itself.
+    pub(crate) fn expert(&self, WeightId(id): WeightId, nth: usize) -> Matrix<'_> {
+        match &self.places[id] {
+            Place::Matrices { layout, at, count } if nth < *count => {
+                let bytes = &self.packed[at.clone()][nth * layout.bytes()..][..layout.bytes()];
+                Matrix::new(*layout, bytes)
+            }
+            Place::Vector(_) | Place::Matrices { .. } => panic!("weight {id} has no matrix {nth}"),
+        }
+    }
+
+    /// What rows are normalised by.
+    ///
+    /// # Panics
+    /// As [`Weights::vector`].
+    pub(crate) fn norm(&self, norm: &Norm) -> elementwise::Norm<'_> {
+        let Norm { kind, parts: _, weight, bias, epsilon } = *norm;
+        elementwise::Norm {
+            centred: kind == NormKind::Layer,
+            weight: self.vector(weight),
+            bias: bias.map(|bias| self.vector(bias)),
+            epsilon,
+        }
+    }
+
     /// The outline of a weight's matrices, if it is one or some.
     pub(crate) fn layout(&self, WeightId(id): WeightId) -> Option<Layout> {
         match &self.places[id] {
@@ -127,12 +155,23 @@ impl Weights {
     }
 }
 
+/// The matrices that choose experts. What they choose by is not quantized: a score that
+/// is a little off takes another expert.
+fn routers(graph: &Graph) -> Vec<WeightId> {
+    let router = |node: &Node| match node {
+        Node::Experts { experts, .. } => Some(experts.router),
+        _ => None,
+    };
+    graph.nodes().filter_map(router).collect()
+}
+
 /// The places of all weights, and how large an arena and how many numbers they take.
-fn plan(weights: &[Weight], file: &File) -> Result<(Vec<Place>, usize, usize), BuildError> {
+fn plan(graph: &Graph, file: &File) -> Result<(Vec<Place>, usize, usize), BuildError> {
+    let (weights, routers) = (&graph.weights, routers(graph));
     let mut arena = Places::default();
     let mut numbers = 0;
     let mut places = Vec::with_capacity(weights.len());
-    for weight in weights {
+    for (id, weight) in weights.iter().enumerate() {
         let Some(first) = weight.tensors.first() else {
             return Err(file.refuse("a weight has no tensor".into()));
         };
@@ -153,7 +192,9 @@ fn plan(weights: &[Weight], file: &File) -> Result<(Vec<Place>, usize, usize), B
         if weight.plus != 0.0 || weight.tensors.iter().any(|tensor| tensor.dtype != first.dtype) {
             return refuse("its matrices are not of one type");
         }
-        let layout = Layout::of(first.dtype, outputs as u64, inputs as u64);
+        let widened = routers.contains(&WeightId(id)) && first.dtype.block_len() > 1;
+        let dtype = if widened { DType::F32 } else { first.dtype };
+        let layout = Layout::of(dtype, outputs as u64, inputs as u64);
         let layout = layout.map_err(|error| file.refuse(format!("tensor `{}`: {error}", first.name)))?;
         let at = layout.bytes().checked_mul(count).and_then(|bytes| arena.take(bytes));
         let Some(at) = at else { return refuse("it is larger than this machine's memory") };
@@ -166,89 +207,4 @@ fn plan(weights: &[Weight], file: &File) -> Result<(Vec<Place>, usize, usize), B
 pub(crate) fn short(error: ArenaError) -> BuildError {
     // What is free is not known: the system refused to promise more.
     BuildError::OutOfMemory { needed: error.bytes as u64, free: 0 }
-}
-
-/// A model file.
-#[derive(Debug)]
-pub(crate) struct File {
-    path: PathBuf,
-    file: std::fs::File,
-}
-
-impl File {
-    pub(crate) fn open(path: &Path) -> Result<Self, BuildError> {
-        let path = path.to_owned();
-        match std::fs::File::open(&path) {
-            Ok(file) => Ok(Self { path, file }),
-            Err(source) => Err(BuildError::File { path, source }),
-        }
-    }
-
-    /// The file is not a model that can be run.
-    pub(crate) fn refuse(&self, message: String) -> BuildError {
-        BuildError::Model { path: self.path.clone(), message }
-    }
-
-    fn unreadable(&self, source: std::io::Error) -> BuildError {
-        BuildError::File { path: self.path.clone(), source }
-    }
-
-    /// Elements of a tensor that is to be held in memory.
-    pub(crate) fn elements(&self, tensor: &Tensor) -> Result<usize, BuildError> {
-        let refuse =
-            |_| self.refuse(format!("tensor `{}` is larger than this machine's memory", tensor.name));
-        usize::try_from(tensor.elements()).map_err(refuse)
-    }
-
-    /// Reads a small tensor's elements.
-    pub(crate) fn numbers(&self, tensor: &Tensor, out: &mut [f32]) -> Result<(), BuildError> {
-        let too_large = |_| self.refuse(format!("tensor `{}` is too large", tensor.name));
-        let mut bytes = vec![0; usize::try_from(tensor.bytes).map_err(too_large)?];
-        self.file.read_exact_at(&mut bytes, tensor.offset).map_err(|error| self.unreadable(error))?;
-        dequantize(tensor.dtype, &bytes, out)
-            .map_err(|error| self.refuse(format!("tensor `{}`: {error}", tensor.name)))
-    }
-
-    /// Packs the matrix whose rows begin at `from`.
-    fn pack(
-        &self,
-        layout: &Layout,
-        from: u64,
-        out: &mut [u8],
-        pool: &Pool,
-        told: &mut dyn FnMut(u64) -> Result<(), BuildError>,
-    ) -> Result<(), BuildError> {
-        let tile_rows = TILE * layout.row_bytes();
-        let tiles = (READ_BYTES / tile_rows).max(1);
-        let (piece_rows, piece_bytes) = (tiles * TILE, tiles * layout.tile_bytes());
-        let pieces = (STEP_BYTES / (tiles * tile_rows)).max(1);
-        let buffers = (0..pool.threads()).map(|_| Mutex::new(Vec::new())).collect::<Vec<_>>();
-        let failed = Mutex::new(None);
-        for (step, out) in out.chunks_mut(pieces * piece_bytes).enumerate() {
-            let first = step * pieces * piece_rows;
-            pool.over(Chunks::new(out, piece_bytes), |piece, out, thread| {
-                let first = first + piece * piece_rows;
-                let rows = piece_rows.min(layout.outputs() - first);
-                let mut buffer = buffers[thread].lock().unwrap_or_else(PoisonError::into_inner);
-                buffer.resize(rows * layout.row_bytes(), 0);
-                let at = from + (first * layout.row_bytes()) as u64;
-                let read = self.file.read_exact_at(&mut buffer, at).map_err(|error| self.unreadable(error));
-                let packed = read.and_then(|()| {
-                    let internal = |error: hearth_kernels::pack::PackError| BuildError::Internal {
-                        message: error.to_string(),
-                    };
-                    pack_rows(layout, first, &buffer, out).map_err(internal)
-                });
-                if let Err(error) = packed {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                }
-            });
-            if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                return Err(error);
-            }
-            let rows = (pieces * piece_rows).min(layout.outputs() - first);
-            told((rows * layout.row_bytes()) as u64)?;
-        }
-        Ok(())
-    }
 }

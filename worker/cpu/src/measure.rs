@@ -14,10 +14,11 @@ pub(crate) fn footprint(program: &CpuProgram, shape: &Shape, vocabulary: u32) ->
     // A sequence's answers, which the engine keeps.
     let answers = program.output().width() * shape.sequences as usize * size_of::<f32>();
     let registers = program.registers.iter().map(hearth_kernels::arena::Floats::bytes).sum::<usize>();
+    let (kept, passing) = program.kv.bytes();
     Footprint {
         weights: program.weights.bytes() as u64,
-        kv: program.kv.bytes() as u64,
-        activations: (registers + program.scratch.bytes() + answers) as u64,
+        kv: kept as u64,
+        activations: (registers + passing + program.scratch.bytes() + answers) as u64,
         overhead: allowance.fixed + allowance.per_vocabulary_token * u64::from(vocabulary),
     }
 }

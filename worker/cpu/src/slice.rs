@@ -1,13 +1,16 @@
 //! A step, cut into slices of as many rows as there is scratch for.
+//!
+//! Sequences are cut anywhere. Texts whose tokens see ahead are not: a slice has all of
+//! one or nothing, and while it runs their keys and values lie in pages of its own.
 
 use std::ops::Range;
 
 use hearth_kernels::attend::SPLIT_TOKENS;
 use hearth_kernels::pool::Picks;
 use hearth_model::footprint::PACKED_ROWS;
-use hearth_program::{PAGE_TOKENS, PREFILL_CHUNK, PageLayout, Row, Stage};
+use hearth_program::{PAGE_TOKENS, PREFILL_CHUNK, PageId, PageLayout, Row, Stage};
 
-/// Rows (tokens) of a slice at the most: a piece of a prompt and beside it last tokens
+/// Rows (tokens) of a slice of sequences at the most: a piece of a prompt and beside it last tokens
 /// of other sequences. More rows would be no faster: the weights are read once for
 /// so many that multiplying takes longer.
 pub(crate) const SLICE_ROWS: usize = PACKED_ROWS as usize;
@@ -19,6 +22,8 @@ const _: () = assert!(SPLIT_TOKENS == hearth_model::footprint::SPLIT_TOKENS as u
 /// Some rows that are computed together. Its lists keep their memory.
 #[derive(Debug)]
 pub(crate) struct Slice {
+    /// Rows at the most.
+    most: usize,
     /// A token a row.
     pub(crate) tokens: Vec<u32>,
     /// Its position in its sequence.
@@ -31,6 +36,48 @@ pub(crate) struct Slice {
     pub(crate) blocks: Runs,
     /// The pages that runs are written to, a list a group.
     pub(crate) pages: Vec<Picks>,
+    /// Whole texts, where tokens see ahead.
+    pub(crate) texts: Option<Texts>,
+}
+
+/// Texts that are read as a whole: consecutive rows of a batch.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    /// Where the rows of each end.
+    pub(crate) ends: Vec<usize>,
+    /// The row of the batch that is the first of them.
+    first: usize,
+    /// The first page of each.
+    pages: Vec<usize>,
+    /// Pages that are taken, of how many.
+    taken: usize,
+    most: usize,
+}
+
+impl Texts {
+    fn clear(&mut self) {
+        self.ends.clear();
+        self.pages.clear();
+        self.taken = 0;
+    }
+
+    /// Takes the pages of a text of so many tokens, if there are as many.
+    fn take(&mut self, row: usize, tokens: usize) -> bool {
+        let taken = self.taken + tokens.div_ceil(PAGE_TOKENS);
+        if taken > self.most {
+            return false;
+        }
+        if self.pages.is_empty() {
+            self.first = row;
+        }
+        self.pages.push(self.taken);
+        self.taken = taken;
+        true
+    }
+
+    fn page(&self, row: usize, page: usize) -> usize {
+        self.pages[row - self.first] + page
+    }
 }
 
 /// Neighbouring rows of one sequence each, which are all rows.
@@ -79,14 +126,46 @@ pub(crate) struct Cursor {
 }
 
 impl Slice {
+    /// Of sequences whose pages are these.
     pub(crate) fn new(layout: &PageLayout) -> Self {
+        Self::with_pages(SLICE_ROWS, layout.groups.iter().map(|group| group.pages), None)
+    }
+
+    /// Of whole texts of up to `context` tokens, as many as there are pages for.
+    pub(crate) fn of_texts(context: usize, pages: usize) -> Self {
+        let texts = Texts { ends: Vec::new(), first: 0, pages: Vec::new(), taken: 0, most: pages };
+        Self::with_pages(context.max(SLICE_ROWS), [pages], Some(texts))
+    }
+
+    fn with_pages(most: usize, pages: impl IntoIterator<Item = usize>, texts: Option<Texts>) -> Self {
+        let texts = texts.map(|texts| Texts {
+            ends: Vec::with_capacity(most),
+            pages: Vec::with_capacity(most),
+            ..texts
+        });
         Self {
-            tokens: Vec::with_capacity(SLICE_ROWS),
-            positions: Vec::with_capacity(SLICE_ROWS),
-            answered: Vec::with_capacity(SLICE_ROWS),
-            runs: Runs::with_capacity(SLICE_ROWS),
-            blocks: Runs::with_capacity(SLICE_ROWS),
-            pages: layout.groups.iter().map(|group| Picks::with_capacity(SLICE_ROWS, group.pages)).collect(),
+            most,
+            tokens: Vec::with_capacity(most),
+            positions: Vec::with_capacity(most),
+            answered: Vec::with_capacity(most),
+            runs: Runs::with_capacity(most),
+            blocks: Runs::with_capacity(most),
+            pages: pages.into_iter().map(|pages| Picks::with_capacity(most, pages)).collect(),
+            texts,
+        }
+    }
+
+    /// Rows at the most.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Page `page` of a row of the batch, in a group's pages.
+    pub(crate) fn page(&self, batch: &[Row<'_>], row: usize, group: usize, page: usize) -> PageId {
+        match &self.texts {
+            None => batch[row].tables[group][page],
+            // As many as were allocated.
+            Some(texts) => PageId(texts.page(row, page) as u32),
         }
     }
 
@@ -98,7 +177,7 @@ impl Slice {
         cursor: &mut Cursor,
         block: usize,
     ) -> Result<bool, SharedPage> {
-        let Self { tokens, positions, answered, runs, blocks, pages } = self;
+        let Self { most, tokens, positions, answered, runs, blocks, pages, texts } = self;
         for list in [&mut *positions, answered] {
             list.clear();
         }
@@ -106,11 +185,18 @@ impl Slice {
         runs.clear();
         blocks.clear();
         pages.iter_mut().for_each(Picks::clear);
+        texts.iter_mut().for_each(Texts::clear);
         while let Some(row) = batch.get(cursor.row)
-            && tokens.len() < SLICE_ROWS
+            && tokens.len() < *most
         {
             let left = &row.tokens[cursor.token..];
-            let count = left.len().min(SLICE_ROWS - tokens.len());
+            let count = left.len().min(*most - tokens.len());
+            if let Some(texts) = &mut *texts {
+                if count < left.len() || !texts.take(cursor.row, count) {
+                    break;
+                }
+                texts.ends.push(tokens.len() + count);
+            }
             let ends = count == left.len();
             let (first, position) = (tokens.len(), row.start + cursor.token);
             tokens.extend_from_slice(&left[..count]);
@@ -126,8 +212,12 @@ impl Slice {
                 let fits = ((page + 1) * PAGE_TOKENS - position - done).min(count - done);
                 done += fits;
                 runs.push(cursor.row, first + done);
-                for (table, picks) in row.tables.iter().zip(&mut *pages) {
-                    if !table[page].index().is_some_and(|page| picks.pick(page)) {
+                for (group, picks) in pages.iter_mut().enumerate() {
+                    let page = match &*texts {
+                        Some(texts) => Some(texts.page(cursor.row, page)),
+                        None => row.tables[group][page].index(),
+                    };
+                    if !page.is_some_and(|page| picks.pick(page)) {
                         return Err(SharedPage);
                     }
                 }
@@ -182,6 +272,30 @@ mod tests {
         assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(true));
         assert_eq!((slice.len(), slice.positions[0], slice.positions[10]), (13, 190, 5));
         assert_eq!(slice.answered, [9]);
+        assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(false));
+    }
+
+    #[test]
+    fn texts_are_taken_whole() {
+        let tokens = (0..300).collect::<Vec<u32>>();
+        let row = |len: usize| {
+            let last = Stage::Prefill { last: true };
+            Row { tables: &[], start: 0, tokens: &tokens[..len], stage: last }
+        };
+        let batch = [row(40), row(150), row(3), row(300), row(1), row(1)];
+        let mut slice = Slice::of_texts(300, 11);
+        let mut cursor = Cursor::default();
+        assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(true));
+        let ends = |slice: &Slice| slice.texts.as_ref().unwrap().ends.clone();
+        assert_eq!((slice.most(), slice.len(), ends(&slice)), (300, 193, vec![40, 190, 193]));
+        assert_eq!(slice.answered, [39, 189, 192]);
+        assert_eq!(slice.page(&batch, 1, 0, 4), PageId(2 + 4));
+        assert_eq!(slice.page(&batch, 2, 0, 0), PageId(7));
+        // The next has as many tokens as there are rows.
+        assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(true));
+        assert_eq!((slice.page(&batch, 3, 0, 9), ends(&slice)), (PageId(9), vec![300]));
+        assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(true));
+        assert_eq!((slice.positions.clone(), ends(&slice)), (vec![0, 0], vec![1, 2]));
         assert_eq!(slice.fill(&batch, &mut cursor, 100), Ok(false));
     }
 

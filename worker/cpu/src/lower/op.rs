@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hearth_kernels::attend::Look;
 use hearth_kernels::linear::Cuts;
-use hearth_program::arch::{Activation, Norm, Register, RopeId, WeightId};
+use hearth_program::arch::{Activation, Experts, Norm, Register, RopeId, TableRows, WeightId};
 
 /// An operation, and the nodes that it replaces.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ pub(crate) enum Op {
         /// Takes the rows.
         out: Register,
     },
+    /// `AddRows`.
+    AddRows {
+        /// `[table rows, width]`.
+        table: WeightId,
+        /// Which row for which token.
+        rows: TableRows,
+        /// What they are added to.
+        out: Register,
+    },
     /// `Norm`, alone.
     Norm {
         /// What is normalised.
@@ -35,13 +44,26 @@ pub(crate) enum Op {
         /// Takes the result.
         out: Register,
     },
-    /// `Norm?, Linear+, (Add | Gate)?`.
+    /// `Norm?, Linear+, (Add | Gate | Activate)?`.
     Linears(Linears),
+    /// `Norm?, Experts, Add?`.
+    Mixture(Mixture),
+    /// `Rope`, alone.
+    Rope {
+        /// The register.
+        at: Register,
+        /// Elements of a head.
+        head_dim: usize,
+        /// How fast they turn.
+        rope: RopeId,
+    },
     /// `(Norm | Rope)*, Append`: what is done to a token's queries, keys and values on
     /// the way to its page.
     Place(Place),
     /// `Attend`.
     Attend(Attend),
+    /// `(Norm | Rope)*, AttendRows`: keys and values are kept while it runs.
+    AttendRows(Place, Attend),
     /// `Gate`, alone.
     Gate {
         /// Of the gate.
@@ -58,18 +80,36 @@ pub(crate) enum Op {
         /// What it is added to.
         out: Register,
     },
-    /// `Scale` or `SoftCap`.
+    /// `Scale`, `SoftCap`, or `Activate` alone.
     Map {
         /// The register.
         at: Register,
         /// What is done with each element.
         map: Map,
     },
-    /// `KeepAnswered`.
-    KeepAnswered {
+    /// `KeepAnswered`, `Mean` or `First`.
+    Keep {
+        /// The register.
+        at: Register,
+        /// What is kept.
+        pooled: Pooled,
+    },
+    /// `UnitLength`.
+    UnitLength {
         /// The register.
         at: Register,
     },
+}
+
+/// What of all rows is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooled {
+    /// The rows that are answered.
+    Answered,
+    /// A row a text: the mean of its rows.
+    Mean,
+    /// A row a text: its first.
+    First,
 }
 
 /// A function of one element.
@@ -79,6 +119,8 @@ pub(crate) enum Map {
     Scale(f32),
     /// `cap · tanh(x / cap)`.
     SoftCap(f32),
+    /// An activation.
+    Activate(Activation),
 }
 
 /// Products of one register with up to three matrices, as one phase.
@@ -118,6 +160,37 @@ pub(crate) enum Effect {
     AddTo(Register),
     /// The first is the gate of the second, and not kept.
     Gate(Activation),
+    /// The only one is activated.
+    Activate(Activation),
+}
+
+/// Products of each row with the matrices of some experts.
+#[derive(Clone, Debug)]
+pub(crate) struct Mixture {
+    /// What the input is made by, if it is made here.
+    pub(crate) norm: Option<(Register, Norm)>,
+    /// `[rows, inputs]`.
+    pub(crate) input: Register,
+    /// The experts.
+    pub(crate) experts: Experts,
+    /// Whether gates or what they let through take the input quantized.
+    pub(crate) quantized: bool,
+    /// Whether one of them takes it as it is.
+    pub(crate) plain: bool,
+    /// Whether what is let through is quantized.
+    pub(crate) down_quantized: bool,
+    /// Numbers that an expert's gate lets through.
+    pub(crate) width: usize,
+    /// The tiles of the router, in runs.
+    pub(crate) router: Cuts,
+    /// Those of an expert's gate.
+    pub(crate) inner: Cuts,
+    /// Those of what an expert's output is made with.
+    pub(crate) outer: Cuts,
+    /// Takes what the experts make.
+    pub(crate) out: Register,
+    /// What it is added to, beside.
+    pub(crate) sum: Option<Register>,
 }
 
 /// What is done to a token's vectors before they are kept and looked with.

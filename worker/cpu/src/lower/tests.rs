@@ -1,13 +1,21 @@
 use hearth_kernels::pack::Layout;
-use hearth_model::testing::TinyLlama;
-use hearth_model::{Model, gguf};
+use hearth_model::testing::{TinyLlama, family_goldens};
+use hearth_model::{DType, Model, gguf};
 use hearth_program::arch::{self, Graph, Node, Register, Weight, WeightId, WeightShape};
 
 use super::{Effect, Lowered, Op, Step, lower};
 
 fn tiny(tied: bool) -> Graph {
-    let bytes = TinyLlama { tied, ..TinyLlama::new(1) }.builder().build();
-    let gguf::Progress::Done(header) = gguf::parse(&bytes, Some(bytes.len() as u64)).unwrap() else {
+    of(&TinyLlama { tied, ..TinyLlama::new(1) }.builder().build())
+}
+
+fn family(name: &str) -> Graph {
+    let golden = family_goldens().into_iter().find(|golden| golden.name == name).unwrap();
+    of(&golden.gguf(DType::F32).build())
+}
+
+fn of(bytes: &[u8]) -> Graph {
+    let gguf::Progress::Done(header) = gguf::parse(bytes, Some(bytes.len() as u64)).unwrap() else {
         panic!("the whole file was there");
     };
     arch::graph(&Model::from_gguf(&header).unwrap())
@@ -16,10 +24,10 @@ fn tiny(tied: bool) -> Graph {
 fn layout(graph: &Graph, WeightId(id): WeightId) -> Option<Layout> {
     let Weight { tensors, shape, plus: _ } = &graph.weights[id];
     match shape {
-        WeightShape::Matrix { outputs, inputs } => {
+        WeightShape::Matrix { outputs, inputs } | WeightShape::Experts { outputs, inputs, .. } => {
             Some(Layout::of(tensors[0].dtype, *outputs as u64, *inputs as u64).unwrap())
         }
-        WeightShape::Vector { .. } | WeightShape::Experts { .. } => None,
+        WeightShape::Vector { .. } => None,
     }
 }
 
@@ -36,6 +44,7 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
             (true, Effect::Gate(_)) => "normed gate",
             (false, Effect::AddTo(_)) => "added linear",
             (false, Effect::Keep) => "linears",
+            (false, Effect::Activate(_)) => "activated linear",
             _ => "other linears",
         },
         Op::Place(_) => "place",
@@ -43,7 +52,15 @@ fn names(steps: &[Step]) -> Vec<&'static str> {
         Op::Gate { .. } => "gate",
         Op::Add { .. } => "add",
         Op::Map { .. } => "map",
-        Op::KeepAnswered { .. } => "keep",
+        Op::Keep { .. } => "keep",
+        Op::AddRows { .. } => "add rows",
+        Op::AttendRows(..) => "attend rows",
+        Op::Rope { .. } => "rope",
+        Op::UnitLength { .. } => "unit length",
+        Op::Mixture(mixture) => match (mixture.norm.is_some(), mixture.sum.is_some()) {
+            (true, true) => "normed added mixture",
+            _ => "other mixture",
+        },
     };
     steps.iter().map(name).collect()
 }
@@ -107,9 +124,37 @@ fn a_phase_has_one_input_and_outputs_of_its_own() {
 }
 
 #[test]
+fn experts_and_encoders_have_operations_of_their_own() {
+    let Lowered { body, .. } = lowered(&family("mixtral"));
+    let layer = ["normed linears", "place", "attend", "added linear", "normed added mixture"];
+    assert_eq!(names(&body)[..6], [&["embed"][..], &layer].concat());
+    let Lowered { body, epilogue } = lowered(&family("bert"));
+    let start = ["embed", "add rows", "add rows", "norm"];
+    let layer =
+        ["linears", "attend rows", "added linear", "norm", "activated linear", "added linear", "norm"];
+    assert_eq!(names(&body)[..11], [&start[..], &layer].concat());
+    assert_eq!(names(&epilogue), ["keep", "unit length"]);
+}
+
+/// No family is refused, from either format.
+#[test]
+fn every_family_is_lowered() {
+    for golden in family_goldens() {
+        let graph = of(&golden.gguf(DType::F32).build());
+        assert!(lower(&graph, &|weight| layout(&graph, weight)).is_ok(), "{}", golden.name);
+    }
+}
+
+#[test]
 fn what_is_not_computed_is_named() {
+    let refused = |graph: &Graph| lower(graph, &|weight| layout(graph, weight)).unwrap_err().to_string();
     let mut graph = tiny(true);
-    graph.layers[0].nodes.push(Node::UnitLength { at: Register::Hidden });
-    let error = lower(&graph, &|weight| layout(&graph, weight)).unwrap_err();
-    assert!(error.to_string().contains("pooled answers"), "{error}");
+    graph.epilogue.push(Node::Mean { at: Register::Hidden });
+    assert!(refused(&graph).contains("read in pieces"));
+    let mut graph = tiny(true);
+    graph.layers[1].attention.sight = arch::Sight::All;
+    assert!(refused(&graph).contains("not alike"));
+    let mut graph = tiny(true);
+    graph.epilogue.push(Node::Append { keys: Register::Key, values: Register::Value });
+    assert!(refused(&graph).contains("outside a layer"));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use hearth_kernels::attend::{Queries, Task, finish, state_len};
+use hearth_kernels::attend::{Queries, Sight, Task, finish, state_len};
 use hearth_kernels::pool::{Blocks, Both, Runs};
 
 use super::scratch::SplitTask;
@@ -30,14 +30,20 @@ impl Run<'_> {
         let head_columns = group * form.value_dim();
 
         let with_task = |block: usize, kv_head: usize, with: &mut dyn FnMut(&Task<'_>)| {
-            let table = &batch[blocks.of[block]].tables[table];
-            let page = |page: usize| kv.page(op.layer, table[page]);
+            let row = blocks.of[block];
+            let page = |page: usize| kv.page(op.layer, slice.page(batch, row, table, page));
             let rows = blocks.rows(block);
+            let position = slice.positions[rows.start];
+            let length = match op.look.sight {
+                Sight::Past { .. } => position + rows.len(),
+                Sight::All => batch[row].tokens.len(),
+            };
             let queries = Queries {
                 numbers: &query[rows.start * query_width + kv_head * group * form.key_dim()..],
                 stride: query_width,
                 tokens: rows.len(),
-                position: slice.positions[rows.start],
+                position,
+                length,
             };
             with(&Task { form, look: &op.look, page: &page, kv_head, queries });
         };

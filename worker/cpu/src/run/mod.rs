@@ -2,6 +2,9 @@
 
 mod attend;
 mod linear;
+mod mixture;
+mod pooled;
+mod routes;
 mod rows;
 mod scratch;
 
@@ -15,6 +18,7 @@ use crate::load::Weights;
 use crate::lower::{Op, Step};
 use crate::slice::Slice;
 
+pub(crate) use mixture::RoomNeeds;
 pub(crate) use scratch::{Needs, Ropes, Scratch, registers};
 
 /// Registers.
@@ -22,6 +26,9 @@ pub(crate) const REGISTERS: usize = Register::ALL.len();
 
 /// Rows that are handed to a thread together where a row takes little.
 const ROWS_AT_ONCE: usize = 16;
+
+/// Rows of a panel of quantized rows.
+const PANEL_ROWS: usize = 4;
 
 /// A slice on its way through the model.
 pub(crate) struct Run<'a> {
@@ -46,13 +53,21 @@ impl Run<'_> {
             match op {
                 Op::Embed { table, out } => self.embed(*table, *out),
                 Op::Norm { input, norm, out } => self.norm(*input, norm, *out),
+                Op::AddRows { table, rows, out } => self.add_rows(*table, *rows, *out),
                 Op::Linears(linears) => self.linears(linears),
+                Op::Mixture(mixture) => self.mixture(mixture),
+                Op::Rope { at, head_dim, rope } => self.rope(*at, *head_dim, *rope),
                 Op::Place(place) => self.place(place),
                 Op::Attend(attend) => self.attend(attend),
+                Op::AttendRows(place, attend) => {
+                    self.place(place);
+                    self.attend(attend);
+                }
                 Op::Gate { activation, gate, out } => self.gate(*activation, *gate, *out),
                 Op::Add { input, out } => self.add(*input, *out),
                 Op::Map { at, map } => self.map(*at, *map),
-                Op::KeepAnswered { at } => self.keep_answered(*at),
+                Op::Keep { at, pooled } => self.keep(*at, *pooled),
+                Op::UnitLength { at } => self.unit_length(*at),
             }
         }
     }

@@ -1,12 +1,15 @@
 //! What is done row by row.
 
-use hearth_kernels::elementwise::{add, rms_norm, rms_norm_in_place, rope, scale, soft_cap};
+use std::sync::PoisonError;
+
+use hearth_kernels::elementwise::{
+    activate, add, gate, normalize, normalize_in_place, rope, scale, soft_cap,
+};
 use hearth_kernels::linear::gather_row;
 use hearth_kernels::pool::{Blocks, Both, Chunks};
 use hearth_program::PAGE_TOKENS;
-use hearth_program::arch::{Activation, Norm, Register, WeightId};
+use hearth_program::arch::{Activation, Norm, Register, RopeId, TableRows, WeightId};
 
-use super::linear::apply;
 use super::{ROWS_AT_ONCE, Registers, Run};
 use crate::lower::{Map, Place, Turn};
 
@@ -23,25 +26,43 @@ impl Run<'_> {
         });
     }
 
+    pub(super) fn add_rows(&mut self, table: WeightId, rows: TableRows, out: Register) {
+        let (pool, isa, width, slice) = (self.pool, self.isa, self.width(out), self.slice);
+        let (matrix, buffers) = (self.weights.matrix(table), &self.scratch.rows);
+        let out = Registers::new(&mut self.numbers, self.widths, self.rows).take(out);
+        pool.over(Chunks::new(out, ROWS_AT_ONCE * width), |chunk, out, thread| {
+            let mut buffer = buffers[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            let positions = &slice.positions[chunk * ROWS_AT_ONCE..];
+            for (out, position) in out.chunks_exact_mut(width).zip(positions) {
+                let row = match rows {
+                    TableRows::Position => *position,
+                    TableRows::Only(row) => row,
+                };
+                gather_row(&matrix, row, &mut buffer[..width]);
+                add(isa, &buffer[..width], out);
+            }
+        });
+    }
+
     pub(super) fn norm(&mut self, input: Register, norm: &Norm, out: Register) {
         let (pool, isa, width) = (self.pool, self.isa, self.width(out));
-        let weight = self.weights.vector(norm.weight);
+        let norm = self.weights.norm(norm);
         let piece = ROWS_AT_ONCE * width;
         let mut registers = Registers::new(&mut self.numbers, self.widths, self.rows);
         let to = Chunks::new(registers.take(out), piece);
         if input == out {
-            pool.over(to, |_, rows, _| rms_norm_in_place(isa, weight, norm.epsilon, rows));
+            pool.over(to, |_, rows, _| normalize_in_place(isa, &norm, rows));
         } else {
             let from = &*registers.take(input);
             pool.over(to, |chunk, rows, _| {
-                rms_norm(isa, weight, norm.epsilon, &from[chunk * piece..][..rows.len()], rows);
+                normalize(isa, &norm, &from[chunk * piece..][..rows.len()], rows);
             });
         }
     }
 
-    pub(super) fn gate(&mut self, activation: Activation, gate: Register, out: Register) {
+    pub(super) fn gate(&mut self, activation: Activation, of: Register, out: Register) {
         let isa = self.isa;
-        self.zip(gate, out, |gate, out| apply(isa, activation, gate, out));
+        self.zip(of, out, |of, out| gate(isa, activation, of, out));
     }
 
     pub(super) fn add(&mut self, input: Register, out: Register) {
@@ -58,6 +79,18 @@ impl Run<'_> {
         pool.over(rows, |_, rows, _| match map {
             Map::Scale(factor) => scale(isa, factor, rows),
             Map::SoftCap(cap) => soft_cap(isa, cap, rows),
+            Map::Activate(activation) => activate(isa, activation, rows),
+        });
+    }
+
+    pub(super) fn rope(&mut self, at: Register, head_dim: usize, id: RopeId) {
+        let (pool, isa, width, ropes) = (self.pool, self.isa, self.width(at), &self.scratch.ropes);
+        let rows = Registers::new(&mut self.numbers, self.widths, self.rows).take(at);
+        pool.over(Chunks::new(rows, ROWS_AT_ONCE * width), |chunk, rows, _| {
+            for (row, heads) in (chunk * ROWS_AT_ONCE..).zip(rows.chunks_exact_mut(width)) {
+                let (pairs, turns) = ropes.of(id.0, row);
+                rope(isa, pairs, turns, head_dim, heads);
+            }
         });
     }
 
@@ -67,16 +100,6 @@ impl Run<'_> {
         let mut registers = Registers::new(&mut self.numbers, self.widths, self.rows);
         let (from, to) = (&*registers.take(input), registers.take(out));
         pool.over(Chunks::new(to, piece), |chunk, to, _| with(&from[chunk * piece..][..to.len()], to));
-    }
-
-    pub(super) fn keep_answered(&mut self, at: Register) {
-        let (width, answered) = (self.width(at), &self.slice.answered);
-        let rows = Registers::new(&mut self.numbers, self.widths, self.rows).take(at);
-        // Rows move forward, past rows that have moved.
-        for (to, from) in answered.iter().enumerate() {
-            rows.copy_within(from * width..(from + 1) * width, to * width);
-        }
-        self.rows = answered.len();
     }
 
     /// A chunk is a run: the rows of one sequence that go to one page.
@@ -109,7 +132,7 @@ impl Run<'_> {
                     };
                     match turn {
                         Turn::Norm { norm, .. } => {
-                            rms_norm_in_place(isa, weights.vector(norm.weight), norm.epsilon, at);
+                            normalize_in_place(isa, &weights.norm(norm), at);
                         }
                         Turn::Rope { head_dim, rope: id, .. } => {
                             let (pairs, turns) = ropes.of(id.0, row);

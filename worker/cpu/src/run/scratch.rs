@@ -13,8 +13,8 @@ use hearth_kernels::pool::{Chunks, Pool};
 use hearth_model::Shape;
 use hearth_model::arch::{Rope, RopePairs};
 
+use super::mixture::{Room, RoomNeeds};
 use super::{REGISTERS, ROWS_AT_ONCE};
-use crate::slice::SLICE_ROWS;
 
 /// Scratch of a program.
 #[derive(Debug)]
@@ -33,14 +33,18 @@ pub(crate) struct Scratch {
     pub(crate) head_ends: Vec<usize>,
     /// Turns of a slice's rows.
     pub(crate) ropes: Ropes,
+    /// What mixtures of experts are computed in.
+    pub(crate) room: Room,
+    /// A row of a table, a thread.
+    pub(crate) rows: Vec<Mutex<Vec<f32>>>,
 }
 
-/// The registers, for a slice's rows each. That of the logits is empty where they are
+/// The registers, for `rows` rows each. That of the logits is empty where they are
 /// written to the answers.
-pub(crate) fn registers(widths: [usize; REGISTERS]) -> Result<[Floats; REGISTERS], ArenaError> {
+pub(crate) fn registers(widths: [usize; REGISTERS], rows: usize) -> Result<[Floats; REGISTERS], ArenaError> {
     let mut registers = [const { Floats::EMPTY }; REGISTERS];
     for (register, width) in registers.iter_mut().zip(widths) {
-        *register = Floats::zeros(width.saturating_mul(SLICE_ROWS))?;
+        *register = Floats::zeros(width.saturating_mul(rows))?;
     }
     Ok(registers)
 }
@@ -55,10 +59,16 @@ pub(crate) struct SplitTask {
 
 /// What scratch is made for.
 pub(crate) struct Needs<'a> {
+    /// Rows of a slice at the most.
+    pub(crate) rows: usize,
     /// The longest input of a linear layer that takes it quantized.
     pub(crate) quantized: usize,
     /// Each layer's pages, and how they are looked at.
     pub(crate) layers: Vec<(&'a PageForm, Look)>,
+    /// Mixtures of experts.
+    pub(crate) room: RoomNeeds,
+    /// The longest row of a table that is added.
+    pub(crate) added: usize,
     /// Threads.
     pub(crate) threads: usize,
     /// Context and sequences.
@@ -67,7 +77,7 @@ pub(crate) struct Needs<'a> {
 
 impl Scratch {
     pub(crate) fn new(needs: &Needs<'_>, ropes: Ropes) -> Result<Self, ArenaError> {
-        let Needs { quantized, layers, threads, shape } = needs;
+        let Needs { rows, quantized, layers, room, added, threads, shape } = needs;
         let mut attend = attend::Scratch::default();
         let (mut states, mut splits_heads) = (0, 0);
         let splits = (shape.context_tokens as usize).div_ceil(SPLIT_TOKENS) * shape.sequences as usize;
@@ -77,21 +87,23 @@ impl Scratch {
             splits_heads = splits_heads.max(splits * form.kv_heads());
         }
         Ok(Self {
-            quantized: Quantized::with_capacity(SLICE_ROWS, *quantized),
+            quantized: Quantized::with_capacity(*rows, *quantized),
             attend: (0..*threads).map(|_| Mutex::new(attend.clone())).collect(),
             states: Floats::zeros(states)?,
             tasks: Vec::with_capacity(splits_heads),
             task_ends: Vec::with_capacity(splits_heads),
             head_ends: Vec::with_capacity(splits_heads),
             ropes,
+            room: Room::new(*rows, room)?,
+            rows: (0..*threads).map(|_| Mutex::new(vec![0.0; *added])).collect(),
         })
     }
 
     /// Bytes of what grows with the model and its shape. What a thread attends with,
     /// lists of tasks and turns are some ten KiB each, and part of the allowance.
     pub(crate) fn bytes(&self) -> usize {
-        let Self { quantized, attend: _, states, tasks: _, task_ends: _, head_ends: _, ropes: _ } = self;
-        quantized.bytes() + states.bytes()
+        let Self { quantized, states, room, .. } = self;
+        quantized.bytes() + states.bytes() + room.bytes()
     }
 }
 
@@ -110,13 +122,13 @@ struct Turns {
 }
 
 impl Ropes {
-    /// Adds an embedding with these [frequencies](Rope::frequencies).
-    pub(crate) fn push(&mut self, rope: &Rope, frequencies: Vec<f64>) -> Result<(), ArenaError> {
+    /// Adds an embedding with these [frequencies](Rope::frequencies), for `rows` rows.
+    pub(crate) fn push(&mut self, rope: &Rope, frequencies: Vec<f64>, rows: usize) -> Result<(), ArenaError> {
         let pairs = match rope.pairs {
             RopePairs::Adjacent => Pairs::Adjacent,
             RopePairs::Halves => Pairs::Halves,
         };
-        let turns = Floats::zeros(SLICE_ROWS * 2 * frequencies.len())?;
+        let turns = Floats::zeros(rows * 2 * frequencies.len())?;
         self.0.push(Turns { frequencies, pairs, magnitude: rope.magnitude, turns });
         Ok(())
     }

@@ -7,7 +7,7 @@ use hearth_cpu::{Cpu, CpuConfig, CpuProgram, KvStorage};
 use hearth_kernels::isa::Isa;
 use hearth_model::dequant::dequantize;
 use hearth_model::testing::{GgufBuilder, TinyLlama};
-use hearth_model::{DType, KvType, Model, Shape, gguf};
+use hearth_model::{DType, KvType, Model, Shape, Value, gguf};
 use hearth_program::{Answers, PageId, Program, Row, Stage, Unwatched, build};
 use hearth_reference::{Compute, ReferenceProgram};
 use tempfile::NamedTempFile;
@@ -38,18 +38,56 @@ pub(crate) fn model(sizes: &TinyLlama, dtype: DType) -> NamedTempFile {
         if matrix && dtype != DType::F32 {
             let elements = tensor.elements();
             let bytes = dtype.bytes_for(elements).unwrap() as usize;
-            let data = random(dtype, bytes, tensor.shape[1] as usize);
+            let data = random(dtype, bytes, tensor.shape[1] as f32, 0);
             builder = builder.without_tensor(&tensor.name).tensor(&tensor.name, dtype, &tensor.shape, data);
         }
     }
+    written(&builder)
+}
+
+fn written(builder: &GgufBuilder) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(&builder.build()).unwrap();
     file
 }
 
+/// Experts of a layer of [`mixture`], and how many a token takes.
+const EXPERTS: [u64; 2] = [6, 3];
+
+/// As [`model`], all of whose linear layers are plain but for experts of a type. Their
+/// router is of `router`.
+pub(crate) fn mixture(sizes: &TinyLlama, dtype: DType, router: DType) -> NamedTempFile {
+    let [experts, used] = EXPERTS;
+    let (ffn, width) = (u64::from(sizes.ffn), u64::from(sizes.heads * sizes.head_dim));
+    let mut builder = sizes
+        .builder()
+        .meta("llama.expert_count", Value::U32(experts as u32))
+        .meta("llama.expert_used_count", Value::U32(used as u32));
+    for layer in 0..sizes.layers {
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        for part in ["ffn_gate", "ffn_up", "ffn_down"] {
+            builder = builder.without_tensor(&name(part));
+        }
+        for (part, dtype, shape) in [
+            ("ffn_gate_inp", router, &[experts, width][..]),
+            ("ffn_gate_exps", dtype, &[experts, ffn, width]),
+            ("ffn_up_exps", dtype, &[experts, ffn, width]),
+            ("ffn_down_exps", dtype, &[experts, width, ffn]),
+        ] {
+            let bytes = dtype.bytes_for(shape.iter().product()).unwrap() as usize;
+            // Routers that know their mind: a score that is a little off chooses no other.
+            let scale = if part == "ffn_gate_inp" { 8.0 } else { 1.0 };
+            let inputs = *shape.last().unwrap() as f32 / (scale * scale);
+            let data = random(dtype, bytes, inputs, u64::from(layer) + part.len() as u64);
+            builder = builder.tensor(&name(part), dtype, shape, data);
+        }
+    }
+    written(&builder)
+}
+
 /// Blocks of random codes, with scales that make rows of variance about one.
-fn random(dtype: DType, bytes: usize, inputs: usize) -> Vec<u8> {
-    let mut state = bytes as u64 ^ 0x9e37_79b9;
+fn random(dtype: DType, bytes: usize, inputs: f32, seed: u64) -> Vec<u8> {
+    let mut state = bytes as u64 ^ 0x9e37_79b9 ^ seed << 40;
     let mut next = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
@@ -60,7 +98,7 @@ fn random(dtype: DType, bytes: usize, inputs: usize) -> Vec<u8> {
     for block in data.chunks_exact_mut(block) {
         // Half-precision scales are found by trying: of two bytes, which, scaled down,
         // scale the block down.
-        fit(dtype, block, &mut numbers, 1.0 / (inputs as f32).sqrt());
+        fit(dtype, block, &mut numbers, 1.0 / inputs.sqrt());
     }
     data
 }
@@ -81,6 +119,10 @@ fn factors(dtype: DType) -> &'static [usize] {
 fn fit(dtype: DType, block: &mut [u8], numbers: &mut [f32], size: f32) {
     const ONE: u16 = 0x3c00;
     match dtype {
+        DType::F32 => {
+            let number = size * (f32::from(block[0]) / 128.0 - 1.0);
+            block.copy_from_slice(&number.to_le_bytes());
+        }
         DType::F16 => {
             block.copy_from_slice(&narrow(size * (f32::from(block[0]) / 128.0 - 1.0)).to_le_bytes());
         }

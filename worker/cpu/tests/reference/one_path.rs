@@ -5,7 +5,7 @@ use hearth_kernels::isa::Isa;
 use hearth_model::{DType, KvType};
 use hearth_program::{Answers, PREFILL_CHUNK, Program, Row, Stage};
 
-use crate::files::{SIZES, decode, model, program, tables, tokens};
+use crate::files::{SIZES, decode, mixture, model, program, tables, tokens};
 
 fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
@@ -17,12 +17,13 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn a_row_is_a_function_of_its_own_tokens() {
     const LEN: usize = 300;
     let (prompt, other) = (tokens(3, LEN), tokens(4, LEN));
-    for (dtype, storage) in [
-        (DType::Q4_1, KvStorage::Kept(KvType::F16)),
-        (DType::Q6_K, KvStorage::Kept(KvType::Q8_0)),
-        (DType::F16, KvStorage::Exact),
+    for (dtype, file, storage) in [
+        (DType::Q4_1, model(&SIZES, DType::Q4_1), KvStorage::Kept(KvType::F16)),
+        (DType::Q6_K, model(&SIZES, DType::Q6_K), KvStorage::Kept(KvType::Q8_0)),
+        (DType::F16, model(&SIZES, DType::F16), KvStorage::Exact),
+        (DType::Q4_K, mixture(&SIZES, DType::Q4_K, DType::F32), KvStorage::Exact),
+        (DType::BF16, mixture(&SIZES, DType::BF16, DType::Q8_0), KvStorage::Exact),
     ] {
-        let file = model(&SIZES, dtype);
         let mut first = program(file.path(), 2, None, storage);
         let alone = prompt
             .iter()

@@ -105,7 +105,7 @@ impl Layers {
         let mut quantized = Quantized::default();
         let activations = if self.layout.is_quantized() {
             quantize(isa, &x, self.layout.inputs(), &mut quantized);
-            Activations::Quantized(&quantized)
+            Activations::from(&quantized)
         } else {
             Activations::Plain(&x)
         };

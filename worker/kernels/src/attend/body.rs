@@ -39,8 +39,8 @@ pub(super) unsafe fn split_body<L: Lanes>(task: &Task<'_>, split: usize, work: &
     let rows = task.rows();
     let first = split * SPLIT_TOKENS;
     // The positions of the split that any row sees, and their pages.
-    let seen = look.first_seen(queries.position).max(first)
-        ..(queries.position + queries.tokens).min(first + SPLIT_TOKENS);
+    let seen = task.seen();
+    let seen = seen.start.max(first)..seen.end.min(first + SPLIT_TOKENS);
     let pages = seen.start / PAGE_TOKENS..seen.end.div_ceil(PAGE_TOKENS);
     debug_assert!(!seen.is_empty() && pages.len() <= SPLIT_PAGES);
     let Work { queries: scaled, scores, page: wide } = work;
@@ -71,7 +71,8 @@ pub(super) unsafe fn split_body<L: Lanes>(task: &Task<'_>, split: usize, work: &
     let columns = pages.start * PAGE_TOKENS - first..pages.end * PAGE_TOKENS - first;
     for row in 0..rows {
         let position = queries.position + row / look.group;
-        let own = look.first_seen(position).max(seen.start)..(position + 1).min(seen.end);
+        let own = look.seen(position, queries.length);
+        let own = own.start.max(seen.start)..own.end.min(seen.end);
         let scores = &mut scores[row * SPLIT_TOKENS..][columns.clone()];
         let from = first + columns.start;
         // SAFETY: the caller's contract; pages are whole vectors.

@@ -57,9 +57,20 @@ pub struct Look {
     pub scale: f32,
     /// Scores `s` become `cap · tanh(s / cap)`.
     pub soft_cap: Option<f32>,
-    /// A position sees itself and the `window - 1` positions before it; without a
-    /// window all before it.
-    pub window: Option<usize>,
+    /// Which positions a position sees.
+    pub sight: Sight,
+}
+
+/// Which positions of its sequence a position sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Itself and those before it.
+    Past {
+        /// Only so many, itself among them; at least 1.
+        window: Option<usize>,
+    },
+    /// All.
+    All,
 }
 
 impl Look {
@@ -69,9 +80,14 @@ impl Look {
         (TASK_ROWS / self.group).max(1)
     }
 
-    /// The first position that `position` sees.
-    fn first_seen(&self, position: usize) -> usize {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    /// What `position` sees of a sequence of `length` positions.
+    fn seen(&self, position: usize, length: usize) -> Range<usize> {
+        match self.sight {
+            Sight::Past { window } => {
+                window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+            }
+            Sight::All => 0..length,
+        }
     }
 }
 
@@ -84,9 +100,11 @@ pub struct Queries<'a> {
     pub stride: usize,
     /// Tokens.
     pub tokens: usize,
-    /// The first token's position. Keys and values of all tokens up to the last one are
-    /// in the pages.
+    /// The first token's position.
     pub position: usize,
+    /// Positions of the sequence whose keys and values are in the pages: up to the last
+    /// of the tokens at least.
+    pub length: usize,
 }
 
 /// What one thread needs to attend.
@@ -166,8 +184,15 @@ impl Task<'_> {
     /// The splits that any of the tokens sees.
     #[must_use]
     pub fn splits(&self) -> Range<usize> {
-        let Queries { tokens, position, .. } = self.queries;
-        self.look.first_seen(position) / SPLIT_TOKENS..(position + tokens).div_ceil(SPLIT_TOKENS)
+        let seen = self.seen();
+        seen.start / SPLIT_TOKENS..seen.end.div_ceil(SPLIT_TOKENS)
+    }
+
+    /// The positions that any of the tokens sees.
+    fn seen(&self) -> Range<usize> {
+        let Queries { tokens, position, length, .. } = self.queries;
+        let end = self.look.seen(position + tokens - 1, length).end;
+        self.look.seen(position, length).start..end
     }
 
     /// Attends to `splits`, each by itself: their [states](state_len) come one after
@@ -215,10 +240,14 @@ impl Task<'_> {
     }
 
     fn check(&self) {
-        let Queries { numbers, stride, tokens, .. } = self.queries;
+        let Queries { numbers, stride, tokens, position, length } = self.queries;
         let width = self.look.group * self.form.key_dim();
         assert!(tokens > 0 && self.look.group > 0, "nobody looks");
-        assert!(self.look.window != Some(0), "a window without positions");
+        assert!(self.look.sight != Sight::Past { window: Some(0) }, "a window without positions");
+        assert!(
+            position.checked_add(tokens).is_some_and(|end| end <= length),
+            "a sequence without its tokens"
+        );
         assert!(self.kv_head < self.form.kv_heads(), "no key head {}", self.kv_head);
         assert!(numbers.len() >= (tokens - 1) * stride + width, "queries of other heads");
     }

@@ -58,17 +58,21 @@ impl Sequence {
     /// The definition in double precision.
     fn expected(&self, look: &Look, query: &[f32], position: usize, kv_head: usize) -> Vec<f64> {
         let (heads, kd, vd) = (self.form.kv_heads(), self.form.key_dim(), self.form.value_dim());
-        let first = look.window.map_or(0, |w| (position + 1).saturating_sub(w));
+        let length = self.keys.len() / (heads * kd);
+        let seen = match look.sight {
+            Sight::Past { window } => window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1,
+            Sight::All => 0..length,
+        };
         let score = |t: usize| {
             let key = &self.keys[(t * heads + kv_head) * kd..][..kd];
             let dot = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>();
             let s = dot * f64::from(look.scale);
             look.soft_cap.map_or(s, |cap| f64::from(cap) * (s / f64::from(cap)).tanh())
         };
-        let weights = (first..=position).map(|t| score(t).exp()).collect::<Vec<_>>();
+        let weights = seen.clone().map(|t| score(t).exp()).collect::<Vec<_>>();
         let sum = weights.iter().sum::<f64>();
         let value = |t: usize, d: usize| f64::from(self.values[(t * heads + kv_head) * vd + d]);
-        let read = |d| weights.iter().zip(first..).map(|(w, t)| w * value(t, d)).sum::<f64>() / sum;
+        let read = |d| weights.iter().zip(seen.clone()).map(|(w, t)| w * value(t, d)).sum::<f64>() / sum;
         (0..vd).map(read).collect()
     }
 }
@@ -79,13 +83,13 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 fn looks() -> impl Strategy<Value = Look> {
     let cap = prop_oneof![Just(None), Just(Some(3.0))];
-    let window = prop_oneof![Just(None), (1usize..300).prop_map(Some)];
-    (1usize..6, cap, window).prop_map(|(group, soft_cap, window)| Look {
-        group,
-        scale: 0.2,
-        soft_cap,
-        window,
-    })
+    let window = |window| Sight::Past { window };
+    let sight = prop_oneof![
+        Just(window(None)),
+        (1usize..300).prop_map(move |tokens| window(Some(tokens))),
+        Just(Sight::All)
+    ];
+    (1usize..6, cap, sight).prop_map(|(group, soft_cap, sight)| Look { group, scale: 0.2, soft_cap, sight })
 }
 
 fn dims() -> impl Strategy<Value = (usize, usize)> {
@@ -109,7 +113,8 @@ proptest! {
             let sequence = Sequence::new(form, position + tokens, seed);
             for kv_head in 0..heads {
                 let at = kv_head * look.group * kd;
-                let all = Queries { numbers: &queries[at..], stride: width, tokens, position };
+                let length = position + tokens;
+                let all = Queries { numbers: &queries[at..], stride: width, tokens, position, length };
                 let prompt = sequence.whole(Isa::Portable, &look, all, kv_head);
                 for isa in Isa::available() {
                     prop_assert_eq!(bits(&sequence.whole(isa, &look, all, kv_head)), bits(&prompt));
@@ -117,7 +122,7 @@ proptest! {
                 }
                 for (token, row) in prompt.chunks(look.group * vd).enumerate() {
                     let one = &queries[token * width + at..][..look.group * kd];
-                    let alone = Queries { numbers: one, stride: width, tokens: 1, position: position + token };
+                    let alone = Queries { numbers: one, tokens: 1, position: position + token, ..all };
                     prop_assert_eq!(bits(&sequence.in_parts(Isa::detect(), &look, alone, kv_head)), bits(row));
                     if kind == Kind::F32 && token % 7 == 0 {
                         for (query, row) in one.chunks(kd).zip(row.chunks(vd)) {
@@ -137,9 +142,9 @@ proptest! {
 #[test]
 fn what_nobody_wrote_is_not_read() {
     let form = PageForm::new(Kind::F16, 1, 32, 32).unwrap();
-    let look = Look { group: 2, scale: 0.2, soft_cap: None, window: Some(40) };
+    let look = Look { group: 2, scale: 0.2, soft_cap: None, sight: Sight::Past { window: Some(40) } };
     let query = (0..64).map(|i| number(5, i)).collect::<Vec<_>>();
-    let queries = Queries { numbers: &query, stride: 64, tokens: 1, position: 200 };
+    let queries = Queries { numbers: &query, stride: 64, tokens: 1, position: 200, length: 201 };
     let mut sequence = Sequence::new(form, 201, 1);
     let clean = sequence.whole(Isa::detect(), &look, queries, 0);
     // Tokens 161 to 200 are seen: pages 5 and 6. What is not a number stands elsewhere.
@@ -158,8 +163,8 @@ fn what_nobody_wrote_is_not_read() {
 #[test]
 fn what_is_not_finite_shows() {
     let form = PageForm::new(Kind::F32, 1, 16, 16).unwrap();
-    let look = Look { group: 1, scale: 1.0, soft_cap: None, window: None };
-    let queries = Queries { numbers: &[1.0; 16], stride: 16, tokens: 1, position: 150 };
+    let look = Look { group: 1, scale: 1.0, soft_cap: None, sight: Sight::Past { window: None } };
+    let queries = Queries { numbers: &[1.0; 16], stride: 16, tokens: 1, position: 150, length: 151 };
     for bad in [f32::NAN, f32::INFINITY] {
         let mut sequence = Sequence::new(form, 151, 1);
         form.append(Isa::detect(), &mut sequence.pages[0], 3, &[bad; 16], &[0.0; 16]);

@@ -4,13 +4,15 @@
 //! worth a phase of its own when few rows are computed. Each works on whole rows or on
 //! any piece of one, and gives the same bits on every set of instructions.
 
+mod activation;
 mod norm;
 mod rope;
 #[cfg(test)]
 mod tests;
 mod zip;
 
-pub use norm::{rms_norm, rms_norm_in_place};
+pub use activation::{activate, gate};
+pub use norm::{Norm, normalize, normalize_in_place, unit_length};
 pub use rope::{Pairs, rope, turns};
 pub(crate) use zip::capped;
-pub use zip::{add, gelu_gate, scale, silu_gate, soft_cap};
+pub use zip::{add, add_scaled, scale, soft_cap};

@@ -1,82 +1,190 @@
-//! Root-mean-square norms.
+//! Norms, and vectors of unit length.
 
 use crate::lanes::{LANES, Lanes, kernel};
 
-kernel! {
-    /// `out = x / rms(x) · weight` for every row of `weight.len()` numbers, where
-    /// rms(x) is the root of the mean square plus `epsilon`.
-    ///
-    /// Squares are summed in 16 lanes, element `i` in lane `i % 16`, which are then
-    /// summed by halves.
-    ///
-    /// # Panics
-    /// `x` is not whole rows, or `out` does not have its length.
-    pub fn rms_norm(weight: &[f32], epsilon: f32, x: &[f32], out: &mut [f32]) as apart {
-        assert_eq!(x.len(), out.len(), "a norm of rows of another length");
-        assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "a norm of parts of rows");
+/// What rows of `weight.len()` numbers are normalised by.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// Whether the mean is taken off first.
+    pub centred: bool,
+    /// What normalised rows are multiplied with.
+    pub weight: &'a [f32],
+    /// What is added after that.
+    pub bias: Option<&'a [f32]>,
+    /// Added under the root.
+    pub epsilon: f32,
+}
+
+impl Norm<'_> {
+    fn check(&self, x: &[f32]) {
+        let width = self.weight.len();
+        assert!(width > 0 && x.len().is_multiple_of(width), "a norm of parts of rows");
+        assert!(self.bias.is_none_or(|bias| bias.len() == width), "a bias of other rows");
     }
 }
 
 kernel! {
-    /// As [`rms_norm`], in place.
+    /// `out = (x - m) / √(mean((x - m)²) + epsilon) · weight + bias` for every row, where
+    /// `m` is the row's mean, or 0 if the norm isn't centred.
+    ///
+    /// Numbers and squares are summed in 16 lanes, element `i` in lane `i % 16`, which
+    /// are then summed by halves.
+    ///
+    /// # Panics
+    /// `x` is not whole rows, `out` does not have its length, or the bias not the weight's.
+    pub fn normalize(norm: &Norm<'_>, x: &[f32], out: &mut [f32]) as apart {
+        assert_eq!(x.len(), out.len(), "a norm of rows of another length");
+        norm.check(x);
+    }
+}
+
+kernel! {
+    /// As [`normalize`], in place.
+    ///
+    /// # Panics
+    /// `x` is not whole rows, or the bias is of others.
+    pub fn normalize_in_place(norm: &Norm<'_>, x: &mut [f32]) as in_place {
+        norm.check(x);
+    }
+}
+
+kernel! {
+    /// Divides every row of `width` numbers by its Euclidean length; a row of zeros stays.
     ///
     /// # Panics
     /// `x` is not whole rows.
-    pub fn rms_norm_in_place(weight: &[f32], epsilon: f32, x: &mut [f32]) as in_place {
-        assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "a norm of parts of rows");
+    pub fn unit_length(width: usize, x: &mut [f32]) as unit_body {
+        assert!(width > 0 && x.len().is_multiple_of(width), "lengths of parts of rows");
     }
 }
 
 /// # Safety
 /// That of [`Lanes`]; whole rows, equally long.
 #[inline(always)]
-unsafe fn apart<L: Lanes>(weight: &[f32], epsilon: f32, x: &[f32], out: &mut [f32]) {
-    for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
+unsafe fn apart<L: Lanes>(norm: &Norm<'_>, x: &[f32], out: &mut [f32]) {
+    let width = norm.weight.len();
+    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         // SAFETY: the caller's contract; rows of the weight's length.
-        unsafe { row::<L>(weight, epsilon, x.as_ptr(), out.as_mut_ptr()) };
+        unsafe { row::<L>(norm, x.as_ptr(), out.as_mut_ptr()) };
     }
 }
 
 /// # Safety
 /// That of [`Lanes`]; whole rows.
 #[inline(always)]
-unsafe fn in_place<L: Lanes>(weight: &[f32], epsilon: f32, x: &mut [f32]) {
-    for x in x.chunks_exact_mut(weight.len()) {
+unsafe fn in_place<L: Lanes>(norm: &Norm<'_>, x: &mut [f32]) {
+    for x in x.chunks_exact_mut(norm.weight.len()) {
         // SAFETY: the caller's contract; a row of the weight's length, and itself.
-        unsafe { row::<L>(weight, epsilon, x.as_ptr(), x.as_mut_ptr()) };
+        unsafe { row::<L>(norm, x.as_ptr(), x.as_mut_ptr()) };
     }
 }
 
 /// # Safety
-/// That of [`Lanes`]; `x` and `out` have the weight's length, and are the same or do
-/// not overlap.
+/// That of [`Lanes`]; whole rows.
 #[inline(always)]
-unsafe fn row<L: Lanes>(weight: &[f32], epsilon: f32, x: *const f32, out: *mut f32) {
-    // SAFETY: the caller's contract; what is not a whole vector goes through a buffer.
+unsafe fn unit_body<L: Lanes>(width: usize, x: &mut [f32]) {
+    for x in x.chunks_exact_mut(width) {
+        let row = Row { x: x.as_ptr(), len: width };
+        // SAFETY: the caller's contract; a row, and itself.
+        unsafe {
+            let length = row.squares(L::splat(0.0)).sqrt();
+            // Nothing but zeros has a smaller length: squares below vanish.
+            let length = L::splat(if length < 1e-20 { 1e-20 } else { length });
+            row.each(x.as_mut_ptr(), |_, x: L| x.div(length));
+        }
+    }
+}
+
+/// # Safety
+/// That of [`Lanes`]; `x`, `out` and the bias have the weight's length, and `x` and `out`
+/// are the same or do not overlap.
+#[inline(always)]
+unsafe fn row<L: Lanes>(norm: &Norm<'_>, x: *const f32, out: *mut f32) {
+    let Norm { centred, weight, bias, epsilon } = *norm;
+    let (row, len) = (Row { x, len: weight.len() }, weight.len() as f32);
+    let beside = |of: &[f32], at| {
+        let of = Row { x: of.as_ptr(), len: of.len() };
+        // SAFETY: the caller's contract; `at` is where a vector of the row starts.
+        unsafe { of.vector::<L>(at) }
+    };
+    // SAFETY: the caller's contract.
     unsafe {
-        let len = weight.len();
-        let whole = len / LANES * LANES;
-        let tail = |from: *const f32| {
+        let mean = L::splat(if centred { row.sum::<L>() / len } else { 0.0 });
+        let factor = L::splat(1.0 / (row.squares(mean) / len + epsilon).sqrt());
+        row.each(out, |at, x: L| {
+            let x = if centred { x.sub(mean) } else { x };
+            let x = x.mul(factor).mul(beside(weight, at));
+            bias.map_or(x, |bias| x.add(beside(bias, at)))
+        });
+    }
+}
+
+/// The numbers of a row, in vectors, of which the last may be filled up with zeros.
+#[derive(Clone, Copy)]
+struct Row {
+    x: *const f32,
+    len: usize,
+}
+
+// SAFETY (of all functions): that of [`Lanes`]; the row is there. Vectors are within it,
+// or go through a buffer.
+impl Row {
+    #[inline(always)]
+    unsafe fn vector<L: Lanes>(self, at: usize) -> L {
+        unsafe {
+            if at + LANES <= self.len {
+                return L::load(self.x.add(at));
+            }
             let mut lanes = [0.0; LANES];
-            std::ptr::copy_nonoverlapping(from.add(whole), lanes.as_mut_ptr(), len - whole);
-            lanes
-        };
-        let mut squares = L::splat(0.0);
-        for at in (0..whole).step_by(LANES) {
-            let x = L::load(x.add(at));
-            squares = x.fma(x, squares);
+            std::ptr::copy_nonoverlapping(self.x.add(at), lanes.as_mut_ptr(), self.len - at);
+            L::load(lanes.as_ptr())
         }
-        if whole < len {
-            let x = L::load(tail(x).as_ptr());
-            squares = x.fma(x, squares);
+    }
+
+    #[inline(always)]
+    unsafe fn sum<L: Lanes>(self) -> f32 {
+        unsafe {
+            let mut sum = L::splat(0.0);
+            for at in (0..self.len).step_by(LANES) {
+                sum = sum.add(self.vector(at));
+            }
+            sum.sum()
         }
-        let factor = L::splat(1.0 / (squares.sum() / len as f32 + epsilon).sqrt());
-        for at in (0..whole).step_by(LANES) {
-            L::load(x.add(at)).mul(factor).mul(L::load(weight.as_ptr().add(at))).store(out.add(at));
+    }
+
+    /// Of the squares of what is left without the mean.
+    #[inline(always)]
+    unsafe fn squares<L: Lanes>(self, mean: L) -> f32 {
+        unsafe {
+            let whole = self.len / LANES * LANES;
+            let mut squares = L::splat(0.0);
+            for at in (0..whole).step_by(LANES) {
+                let x = self.vector::<L>(at).sub(mean);
+                squares = x.fma(x, squares);
+            }
+            if whole < self.len {
+                // What fills the vector up has no mean to be rid of.
+                let mut lanes = self.vector::<L>(whole).sub(mean).lanes();
+                lanes[self.len - whole..].fill(0.0);
+                let x = L::load(lanes.as_ptr());
+                squares = x.fma(x, squares);
+            }
+            squares.sum()
         }
-        if whole < len {
-            let x = L::load(tail(x).as_ptr()).mul(factor).mul(L::load(tail(weight.as_ptr()).as_ptr()));
-            std::ptr::copy_nonoverlapping(x.lanes().as_ptr(), out.add(whole), len - whole);
+    }
+
+    /// Writes what `with` makes of each vector, and of where it starts.
+    #[inline(always)]
+    unsafe fn each<L: Lanes>(self, out: *mut f32, with: impl Fn(usize, L) -> L) {
+        unsafe {
+            let whole = self.len / LANES * LANES;
+            for at in (0..whole).step_by(LANES) {
+                with(at, self.vector(at)).store(out.add(at));
+            }
+            if whole < self.len {
+                let lanes = with(whole, self.vector(whole)).lanes();
+                std::ptr::copy_nonoverlapping(lanes.as_ptr(), out.add(whole), self.len - whole);
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use hearth_model::arch::Activation;
 use proptest::prelude::*;
 
 use super::*;
@@ -26,37 +27,88 @@ fn close(is: f32, should: f64) -> bool {
     (f64::from(is) - should).abs() <= 3e-6 * (1.0 + should.abs())
 }
 
+fn definition(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh()) / 2.0,
+        Activation::Gelu => x * distribution(x),
+    }
+}
+
+/// The normal distribution: of small numbers by its series, of others by its continued
+/// fraction.
+fn distribution(x: f64) -> f64 {
+    let density = (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt();
+    if x.abs() < 3.0 {
+        let (mut sum, mut term) = (x, x);
+        for odd in (3..200).step_by(2) {
+            term *= x * x / f64::from(odd);
+            sum += term;
+        }
+        return 0.5 + density * sum;
+    }
+    let tail = density / (1..200).rev().fold(x.abs(), |below, n| x.abs() + f64::from(n) / below);
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
 proptest! {
     #[test]
     fn norms_are_the_definition((width, x) in (1usize..70).prop_flat_map(|w| (Just(w), numbers(3 * w)))) {
         let weight = (0..width).map(|i| 0.5 + i as f32 * 0.01).collect::<Vec<_>>();
-        let out = agreed(&x, |isa, out| rms_norm(isa, &weight, 1e-5, &x, out));
-        let same = agreed(&x, |isa, out| rms_norm_in_place(isa, &weight, 1e-5, out));
-        prop_assert_eq!(&out, &same);
-        for (x, out) in x.chunks(width).zip(out.chunks(width)) {
-            let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
-            let root = (mean + 1e-5).sqrt();
-            for ((x, out), w) in x.iter().zip(out).zip(&weight) {
-                prop_assert!(close(*out, f64::from(*x) / root * f64::from(*w)));
+        let bias = (0..width).map(|i| i as f32 * 0.02 - 0.3).collect::<Vec<_>>();
+        for (centred, bias) in [(false, None), (true, None), (true, Some(&bias[..]))] {
+            let norm = Norm { centred, weight: &weight, bias, epsilon: 1e-2 };
+            let out = agreed(&x, |isa, out| normalize(isa, &norm, &x, out));
+            let same = agreed(&x, |isa, out| normalize_in_place(isa, &norm, out));
+            prop_assert_eq!(&out, &same);
+            for (x, out) in x.chunks(width).zip(out.chunks(width)) {
+                let wide = x.iter().copied().map(f64::from);
+                let mean = if centred { wide.clone().sum::<f64>() / width as f64 } else { 0.0 };
+                let square = wide.clone().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+                let root = (square + 1e-2).sqrt();
+                for (i, (x, out)) in wide.zip(out).enumerate() {
+                    let bias = bias.map_or(0.0, |bias| f64::from(bias[i]));
+                    let should = (x - mean) / root * f64::from(weight[i]) + bias;
+                    // Where a mean is taken off, what it cancels counts.
+                    prop_assert!((f64::from(*out) - should).abs() <= 3e-5 * (1.0 + should.abs()));
+                }
             }
         }
     }
 
     #[test]
-    fn zips_are_their_definitions((gate, x) in (0usize..50).prop_flat_map(|n| (numbers(n), numbers(n)))) {
-        let tanh_gelu = |g: f64| g * (1.0 + (0.797_884_560_8 * (g + 0.044_715 * g.powi(3))).tanh()) / 2.0;
-        let sum = agreed(&x, |isa, out| add(isa, &gate, out));
-        let silu = agreed(&x, |isa, out| silu_gate(isa, &gate, out));
-        let gelu = agreed(&x, |isa, out| gelu_gate(isa, &gate, out));
+    fn lengths_become_one((width, x) in (1usize..70).prop_flat_map(|w| (Just(w), numbers(3 * w)))) {
+        let out = agreed(&x, |isa, out| unit_length(isa, width, out));
+        for (x, out) in x.chunks(width).zip(out.chunks(width)) {
+            let length = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-20);
+            prop_assert!(x.iter().zip(out).all(|(x, out)| close(*out, f64::from(*x) / length)));
+        }
+    }
+
+    #[test]
+    fn zips_are_their_definitions((other, x) in (0usize..50).prop_flat_map(|n| (numbers(n), numbers(n)))) {
+        let sum = agreed(&x, |isa, out| add(isa, &other, out));
+        let scaled = agreed(&x, |isa, out| add_scaled(isa, 0.3, &other, out));
         let half = agreed(&x, |isa, out| scale(isa, 0.5, out));
         let capped = agreed(&x, |isa, out| soft_cap(isa, 5.0, out));
         for i in 0..x.len() {
-            let (g, y) = (f64::from(gate[i]), f64::from(x[i]));
-            prop_assert_eq!(sum[i], gate[i] + x[i]);
+            prop_assert_eq!(sum[i], other[i] + x[i]);
+            prop_assert_eq!(scaled[i], other[i].mul_add(0.3, x[i]));
             prop_assert_eq!(half[i], x[i] / 2.0);
-            prop_assert!(close(silu[i], g / (1.0 + (-g).exp()) * y));
-            prop_assert!(close(gelu[i], tanh_gelu(g) * y));
-            prop_assert!(close(capped[i], 5.0 * (y / 5.0).tanh()));
+            prop_assert!(close(capped[i], 5.0 * (f64::from(x[i]) / 5.0).tanh()));
+        }
+    }
+
+    #[test]
+    fn activations_are_their_definitions((g, x) in (0usize..50).prop_flat_map(|n| (numbers(n), numbers(n)))) {
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+            let gated = agreed(&x, |isa, out| gate(isa, activation, &g, out));
+            let alone = agreed(&g, |isa, out| activate(isa, activation, out));
+            for i in 0..x.len() {
+                let should = definition(activation, f64::from(g[i]));
+                prop_assert!(close(alone[i], should), "{:?} of {}: {}", activation, g[i], alone[i]);
+                prop_assert!(close(gated[i], should * f64::from(x[i])));
+            }
         }
     }
 
@@ -90,11 +142,15 @@ proptest! {
 fn what_is_not_finite_shows() {
     for isa in Isa::available() {
         let mut out = [1.0; 20];
-        silu_gate(isa, &[f32::NAN; 20], &mut out);
-        assert!(out.iter().all(|x| x.is_nan()));
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+            out.fill(1.0);
+            gate(isa, activation, &[f32::NAN; 20], &mut out);
+            assert!(out.iter().all(|x| x.is_nan()));
+        }
         let mut out = [1.0; 20];
         out[18] = f32::NAN;
-        rms_norm_in_place(isa, &[1.0; 20], 1e-5, &mut out);
+        let norm = Norm { centred: false, weight: &[1.0; 20], bias: None, epsilon: 1e-5 };
+        normalize_in_place(isa, &norm, &mut out);
         assert!(out.iter().all(|x| x.is_nan()));
     }
 }

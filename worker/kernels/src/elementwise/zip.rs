@@ -1,9 +1,9 @@
 //! Kernels that go through rows number by number.
 
-use crate::lanes::{LANES, Lanes, kernel, sigmoid, tanh};
+use crate::lanes::{LANES, Lanes, kernel, tanh};
 
 /// What is done with a vector of each.
-trait Zip: Copy {
+pub(super) trait Zip: Copy {
     /// # Safety
     /// That of [`Lanes`].
     unsafe fn zip<L: Lanes>(self, out: L, x: L) -> L;
@@ -12,9 +12,7 @@ trait Zip: Copy {
 #[derive(Clone, Copy)]
 struct Add;
 #[derive(Clone, Copy)]
-struct Silu;
-#[derive(Clone, Copy)]
-struct Gelu;
+struct AddScaled(f32);
 #[derive(Clone, Copy)]
 struct Scale(f32);
 #[derive(Clone, Copy)]
@@ -27,23 +25,10 @@ impl Zip for Add {
         unsafe { out.add(x) }
     }
 }
-impl Zip for Silu {
+impl Zip for AddScaled {
     #[inline(always)]
-    unsafe fn zip<L: Lanes>(self, out: L, gate: L) -> L {
-        unsafe { gate.mul(sigmoid(gate)).mul(out) }
-    }
-}
-impl Zip for Gelu {
-    #[inline(always)]
-    unsafe fn zip<L: Lanes>(self, out: L, gate: L) -> L {
-        /// Twice the root of 2 / π.
-        const A: f32 = 1.595_769;
-        const B: f32 = 0.044_715;
-        unsafe {
-            // x · (1 + tanh y) / 2 is x / (1 + exp(−2y)).
-            let cubic = gate.mul(gate).mul(gate).fma(L::splat(B), gate);
-            gate.mul(sigmoid(cubic.mul(L::splat(A)))).mul(out)
-        }
+    unsafe fn zip<L: Lanes>(self, out: L, x: L) -> L {
+        unsafe { x.fma(L::splat(self.0), out) }
     }
 }
 impl Zip for Scale {
@@ -72,7 +57,7 @@ pub(crate) unsafe fn capped<L: Lanes>(x: L, cap: f32) -> L {
 /// # Safety
 /// That of [`Lanes`]; both have `len` numbers, and they are the same or do not overlap.
 #[inline(always)]
-unsafe fn all<L: Lanes>(x: *const f32, out: *mut f32, len: usize, with: impl Zip) {
+pub(super) unsafe fn all<L: Lanes>(x: *const f32, out: *mut f32, len: usize, with: impl Zip) {
     // SAFETY: the caller's contract; a vector is within the numbers or in a buffer.
     unsafe {
         let whole = len / LANES * LANES;
@@ -109,40 +94,21 @@ unsafe fn add_body<L: Lanes>(x: &[f32], out: &mut [f32]) {
 }
 
 kernel! {
-    /// `out = silu(gate) · out`, where silu(x) = x / (1 + e⁻ˣ).
+    /// `out = out + factor · x`, each in one rounding.
     ///
     /// # Panics
     /// They are not equally long.
-    pub fn silu_gate(gate: &[f32], out: &mut [f32]) as silu_body {
-        assert_eq!(gate.len(), out.len(), "gates of another length");
+    pub fn add_scaled(factor: f32, x: &[f32], out: &mut [f32]) as add_scaled_body {
+        assert_eq!(x.len(), out.len(), "sums of rows of other lengths");
     }
 }
 
 /// # Safety
 /// That of [`Lanes`]; equally long.
 #[inline(always)]
-unsafe fn silu_body<L: Lanes>(gate: &[f32], out: &mut [f32]) {
+unsafe fn add_scaled_body<L: Lanes>(factor: f32, x: &[f32], out: &mut [f32]) {
     // SAFETY: the caller's contract.
-    unsafe { all::<L>(gate.as_ptr(), out.as_mut_ptr(), out.len(), Silu) }
-}
-
-kernel! {
-    /// `out = gelu(gate) · out`, with the approximation
-    /// gelu(x) = x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2.
-    ///
-    /// # Panics
-    /// They are not equally long.
-    pub fn gelu_gate(gate: &[f32], out: &mut [f32]) as gelu_body {
-        assert_eq!(gate.len(), out.len(), "gates of another length");
-    }
-}
-
-/// # Safety
-/// That of [`Lanes`]; equally long.
-#[inline(always)]
-unsafe fn gelu_body<L: Lanes>(gate: &[f32], out: &mut [f32]) {
-    // SAFETY: the caller's contract.
-    unsafe { all::<L>(gate.as_ptr(), out.as_mut_ptr(), out.len(), Gelu) }
+    unsafe { all::<L>(x.as_ptr(), out.as_mut_ptr(), out.len(), AddScaled(factor)) }
 }
 
 kernel! {

@@ -35,6 +35,17 @@ impl<'a> OutView<'a> {
         self.stride
     }
 
+    /// Only `rows` rows from row `first` on.
+    ///
+    /// # Panics
+    /// There are no such rows.
+    pub(super) fn only(self, first: usize, rows: usize) -> Self {
+        assert!(first.checked_add(rows).is_some_and(|end| end <= self.rows), "no such rows");
+        // SAFETY: within the matrix, or at its end.
+        let start = unsafe { self.start.add(first * self.stride) };
+        Self { start, rows, ..self }
+    }
+
     /// Columns `range` of all rows.
     ///
     /// # Panics

@@ -54,6 +54,10 @@ impl Cuts {
         self.cuts.len()
     }
 
+    pub(super) fn get(&self, index: usize) -> &Cut {
+        &self.cuts[index]
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -63,7 +67,7 @@ impl Cuts {
 
 /// A row-major matrix that a phase writes columns of.
 #[derive(Debug)]
-pub struct Target<'a>(OutView<'a>);
+pub struct Target<'a>(pub(super) OutView<'a>);
 
 impl<'a> Target<'a> {
     /// `rows` rows of `stride` numbers.
@@ -108,7 +112,7 @@ unsafe impl<'a, const N: usize> Split for TileColumns<'a, N> {
     }
 
     unsafe fn part(&self, index: usize) -> Self::Part {
-        let cut = &self.cuts.cuts[index];
+        let cut = self.cuts.get(index);
         let Some(targets) = &self.targets[cut.matrix] else { panic!("matrix {} has no target", cut.matrix) };
         let columns = |target: &Target<'a>| {
             let end = (cut.tiles.end * TILE).min(target.0.stride());

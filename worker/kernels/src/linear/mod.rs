@@ -37,6 +37,7 @@ mod activations;
 mod columns;
 mod cuts;
 mod gather;
+mod groups;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 mod portable;
@@ -49,10 +50,11 @@ use std::ops::Range;
 use crate::isa::Isa;
 use crate::pack::{Layout, TILE};
 
-pub use activations::{Panel, Panels, Quantized, quantize};
+pub use activations::{Panel, Panels, Quantized, QuantizedRows, quantize};
 pub use columns::{Columns, OutView};
 pub use cuts::{Cut, Cuts, MATRICES, Target, TileColumns};
 pub use gather::gather_row;
+pub use groups::{Group, GroupColumns, Groups};
 
 /// A packed matrix.
 #[derive(Clone, Copy, Debug)]
@@ -93,14 +95,14 @@ impl<'a> Matrix<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Activations<'a> {
     /// For quantized weights.
-    Quantized(&'a Quantized),
+    Quantized(QuantizedRows<'a>),
     /// For plain weights: whole rows, one after another.
     Plain(&'a [f32]),
 }
 
 impl<'a> From<&'a Quantized> for Activations<'a> {
     fn from(rows: &'a Quantized) -> Self {
-        Self::Quantized(rows)
+        Self::Quantized(rows.all())
     }
 }
 

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use hearth_model::DType;
 
 use super::activations::Block;
-use super::{Activations, Columns, Matrix, Quantized};
+use super::{Activations, Columns, Matrix, QuantizedRows};
 use crate::pack::TILE;
 use crate::pack::form::{BLOCK, Codes, Form, Scales, with_form};
 
@@ -46,7 +46,7 @@ pub(super) fn groups<F: Form>(tile: &[u8], blocks: usize) -> impl Iterator<Item 
     })
 }
 
-fn quantized<F: Form>(tile: &[u8], x: &Quantized, row: usize) -> [f32; TILE] {
+fn quantized<F: Form>(tile: &[u8], x: QuantizedRows<'_>, row: usize) -> [f32; TILE] {
     let mut sums = [0.0; TILE];
     for (g, (head, codes)) in groups::<F>(tile, x.per_row()).enumerate() {
         for (b, codes) in codes.chunks_exact(F::Codes::BYTES).enumerate() {

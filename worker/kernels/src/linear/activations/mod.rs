@@ -1,14 +1,18 @@
 //! Rows of activations, as bytes with a scale a block of 32.
 
 mod block;
+mod panels;
+mod view;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::isa::Isa;
 use crate::pack::form::BLOCK;
-use crate::pool::{Chunks, Split};
 
 pub(crate) use block::Block;
+pub use panels::{Panel, Panels};
+pub use view::QuantizedRows;
+
 use block::{Make, Portable};
 
 /// Rows that lie interleaved, so that a kernel reaches four through one pointer.
@@ -66,18 +70,11 @@ impl Quantized {
     fn resize(&mut self, rows: usize, inputs: usize) {
         self.rows = rows;
         self.per_row = inputs / BLOCK;
-        self.blocks.resize(rows.next_multiple_of(PANEL) * self.per_row, Block::ZERO);
-    }
-
-    /// Makes place for rows of `inputs` elements, a multiple of 32, to be quantized by
-    /// several threads, `panels` panels of four rows at a time.
-    ///
-    /// # Panics
-    /// `inputs` is not a positive multiple of 32, or `panels` is 0.
-    pub fn in_panels(&mut self, rows: usize, inputs: usize, panels: usize) -> Panels<'_> {
-        assert!(inputs > 0 && inputs.is_multiple_of(BLOCK), "{inputs} inputs are not whole blocks");
-        self.resize(rows, inputs);
-        Panels { per_row: self.per_row, blocks: Chunks::new(&mut self.blocks, panels * PANEL * self.per_row) }
+        let blocks = rows.next_multiple_of(PANEL) * self.per_row;
+        // What is not needed now stays, or it would be filled with zeros once more.
+        if self.blocks.len() < blocks {
+            self.blocks.resize(blocks, Block::ZERO);
+        }
     }
 
     /// Bytes that it takes.
@@ -88,62 +85,7 @@ impl Quantized {
 
     /// Block `b` of `row`.
     pub(crate) fn block(&self, row: usize, b: usize) -> &Block {
-        &self.blocks[(row / PANEL * self.per_row + b) * PANEL + row % PANEL]
-    }
-
-    /// The first block of each panel of rows is [`Quantized::panel_blocks`] after
-    /// that of the one before.
-    pub(crate) fn panels(&self) -> &[Block] {
-        &self.blocks
-    }
-
-    /// Blocks of a panel.
-    pub(crate) fn panel_blocks(&self) -> usize {
-        self.per_row * PANEL
-    }
-
-    /// Blocks of a row.
-    pub(crate) fn per_row(&self) -> usize {
-        self.per_row
-    }
-}
-
-/// Place for quantized rows that several threads fill.
-#[derive(Debug)]
-pub struct Panels<'a> {
-    per_row: usize,
-    blocks: Chunks<'a, Block>,
-}
-
-/// Place for some neighbouring quantized rows.
-#[derive(Debug)]
-pub struct Panel<'a> {
-    per_row: usize,
-    blocks: &'a mut [Block],
-}
-
-// SAFETY: parts are those of a slice.
-unsafe impl<'a> Split for Panels<'a> {
-    type Part = Panel<'a>;
-
-    fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    unsafe fn part(&self, index: usize) -> Panel<'a> {
-        // SAFETY: the caller's contract.
-        Panel { per_row: self.per_row, blocks: unsafe { self.blocks.part(index) } }
-    }
-}
-
-impl Panel<'_> {
-    /// Quantizes the rows.
-    ///
-    /// # Panics
-    /// `x` is not whole rows, or more than there is place for.
-    pub fn quantize(&mut self, isa: Isa, x: &[f32]) {
-        assert!(x.len().is_multiple_of(self.per_row * BLOCK), "parts of rows");
-        quantize_into(isa, x, self.per_row, self.blocks);
+        &self.blocks[place(self.per_row, row, b)]
     }
 }
 
@@ -155,22 +97,28 @@ pub fn quantize(isa: Isa, x: &[f32], inputs: usize, out: &mut Quantized) {
     assert!(inputs > 0 && inputs.is_multiple_of(BLOCK), "{inputs} inputs are not whole blocks");
     assert!(x.len().is_multiple_of(inputs), "{} activations are not rows of {inputs}", x.len());
     out.resize(x.len() / inputs, inputs);
-    quantize_into(isa, x, out.per_row, &mut out.blocks);
+    quantize_into(isa, x, out.per_row, 0, &mut out.blocks);
 }
 
-/// Quantizes rows of `per_row` blocks into the panels of `blocks`.
+/// Where block `b` of `row` lies, in rows of `per_row` blocks.
+fn place(per_row: usize, row: usize, b: usize) -> usize {
+    (row / PANEL * per_row + b) * PANEL + row % PANEL
+}
+
+/// Quantizes rows of `per_row` blocks into the panels of `blocks`, as row `first` and
+/// those after it.
 ///
 /// # Panics
 /// `x` is not whole rows, or there are fewer panels.
-pub(crate) fn quantize_into(isa: Isa, x: &[f32], per_row: usize, blocks: &mut [Block]) {
+fn quantize_into(isa: Isa, x: &[f32], per_row: usize, first: usize, blocks: &mut [Block]) {
     // SAFETY: a value of `Isa` is proof that this CPU has the instructions.
     unsafe {
         match isa {
-            Isa::Portable => rows::<Portable>(x, per_row, blocks),
+            Isa::Portable => rows::<Portable>(x, per_row, first, blocks),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows_avx2(x, per_row, blocks),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows_avx2(x, per_row, first, blocks),
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows::<Portable>(x, per_row, blocks),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => rows::<Portable>(x, per_row, first, blocks),
         }
     }
 }
@@ -178,8 +126,8 @@ pub(crate) fn quantize_into(isa: Isa, x: &[f32], per_row: usize, blocks: &mut [B
 /// # Safety
 /// That of [`Make::block`].
 #[inline(always)]
-unsafe fn rows<M: Make>(x: &[f32], per_row: usize, blocks: &mut [Block]) {
-    for (row, x) in x.chunks_exact(per_row * BLOCK).enumerate() {
+unsafe fn rows<M: Make>(x: &[f32], per_row: usize, first: usize, blocks: &mut [Block]) {
+    for (row, x) in (first..).zip(x.chunks_exact(per_row * BLOCK)) {
         let blocks = &mut blocks[row / PANEL * per_row * PANEL..][..per_row * PANEL];
         let places = blocks.as_chunks_mut::<PANEL>().0;
         for (x, places) in x.as_chunks::<BLOCK>().0.iter().zip(places) {
@@ -193,9 +141,9 @@ unsafe fn rows<M: Make>(x: &[f32], per_row: usize, blocks: &mut [Block]) {
 /// The CPU has the instructions.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn rows_avx2(x: &[f32], per_row: usize, blocks: &mut [Block]) {
+unsafe fn rows_avx2(x: &[f32], per_row: usize, first: usize, blocks: &mut [Block]) {
     // SAFETY: the caller's contract.
-    unsafe { rows::<x86::Avx2>(x, per_row, blocks) }
+    unsafe { rows::<x86::Avx2>(x, per_row, first, blocks) }
 }
 
 #[cfg(test)]
@@ -225,23 +173,6 @@ mod tests {
                     assert_eq!(text(&out), text(&twin), "{isa:?}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn panels_are_filled_as_the_whole_is() {
-        let x: Vec<f32> = (0..11 * 64).map(|i| (i as f32 * 0.7).cos()).collect();
-        let (mut whole, mut parts) = (Quantized::default(), Quantized::default());
-        quantize(Isa::detect(), &x, 64, &mut whole);
-        let panels = parts.in_panels(11, 64, 2);
-        assert_eq!(panels.len(), 2);
-        for i in [1, 0] {
-            let x = &x[i * 8 * 64..];
-            // SAFETY: each once.
-            unsafe { panels.part(i) }.quantize(Isa::detect(), &x[..x.len().min(8 * 64)]);
-        }
-        for row in 0..11 {
-            assert!((0..2).all(|b| parts.block(row, b) == whole.block(row, b)));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::Meet;
-use crate::linear::activations::{Block, PANEL, Quantized};
+use crate::linear::activations::{Block, PANEL, QuantizedRows};
 use crate::linear::simd::Simd;
 use crate::pack::form::{Codes, Form, LINE, Scales};
 
@@ -19,7 +19,7 @@ pub(super) struct Coded<F> {
 }
 
 impl<F: Form> Coded<F> {
-    pub(super) fn new(x: &Quantized) -> Self {
+    pub(super) fn new(x: &QuantizedRows<'_>) -> Self {
         let (blocks, panel) = (x.per_row(), x.panel_blocks());
         Self { x: x.panels().as_ptr(), blocks, panel, form: PhantomData }
     }

@@ -10,7 +10,7 @@ use hearth_model::DType;
 use coded::Coded;
 use plain::{Brain, Half, Plain, Rows, Single};
 
-use super::activations::Quantized;
+use super::QuantizedRows;
 use super::simd::{Avx512, Simd, Ymm, dots};
 use super::{Activations, Columns, Matrix};
 use crate::isa::Isa;
@@ -70,12 +70,12 @@ macro_rules! entries {
             #[target_feature(enable = $features)]
             pub(super) unsafe fn quantized<F: Form>(
                 matrix: &Matrix<'_>,
-                x: &Quantized,
+                x: QuantizedRows<'_>,
                 tiles: Range<usize>,
                 out: &mut Columns<'_>,
             ) {
                 // SAFETY: the caller's contract.
-                unsafe { all::<$simd, _>(&Coded::<F>::new(x), matrix, tiles, out) }
+                unsafe { all::<$simd, _>(&Coded::<F>::new(&x), matrix, tiles, out) }
             }
 
             /// # Safety
