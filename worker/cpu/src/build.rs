@@ -26,7 +26,7 @@ impl CpuProgram {
         watch: &mut dyn Watch,
     ) -> Result<Self, BuildError> {
         let graph = arch::graph(model);
-        let file = File::open(path)?;
+        let file = File::open(path, model)?;
         let weights = Weights::read(&graph, &file, &cpu.pool, watch)?;
         let lowered = lower(&graph, &|weight| weights.layout(weight))
             .map_err(|error| file.refuse(error.to_string()))?;

@@ -6,29 +6,44 @@ use std::sync::{Mutex, PoisonError};
 
 use hearth_kernels::pack::{Layout, PackError, TILE, pack_rows};
 use hearth_kernels::pool::{Chunks, Pool};
-use hearth_model::Tensor;
 use hearth_model::dequant::dequantize;
-use hearth_program::BuildError;
+use hearth_model::{Model, Tensor};
+use hearth_program::{BuildError, build};
 
 /// Bytes of a file that are packed between two looks at who waits.
 const STEP_BYTES: usize = 16 << 20;
 /// Bytes that a thread reads at a time: a piece stays in the second level of cache.
 const READ_BYTES: usize = 256 << 10;
 
-/// A model file.
+/// The file of a model, or the files.
 #[derive(Debug)]
 pub(crate) struct File {
+    /// What the model was read at.
+    path: PathBuf,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
     path: PathBuf,
     file: std::fs::File,
 }
 
+impl Part {
+    fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), BuildError> {
+        let unreadable = |source| BuildError::File { path: self.path.clone(), source };
+        self.file.read_exact_at(bytes, at).map_err(unreadable)
+    }
+}
+
 impl File {
-    pub(crate) fn open(path: &Path) -> Result<Self, BuildError> {
-        let path = path.to_owned();
-        match std::fs::File::open(&path) {
-            Ok(file) => Ok(Self { path, file }),
+    pub(crate) fn open(path: &Path, model: &Model) -> Result<Self, BuildError> {
+        let part = |path: PathBuf| match std::fs::File::open(&path) {
+            Ok(file) => Ok(Part { path, file }),
             Err(source) => Err(BuildError::File { path, source }),
-        }
+        };
+        let parts = build::files(path, model).into_iter().map(part).collect::<Result<_, _>>()?;
+        Ok(Self { path: path.to_owned(), parts })
     }
 
     /// The file is not a model that can be run.
@@ -36,8 +51,10 @@ impl File {
         BuildError::Model { path: self.path.clone(), message }
     }
 
-    fn unreadable(&self, source: std::io::Error) -> BuildError {
-        BuildError::File { path: self.path.clone(), source }
+    /// The file that a tensor lies in.
+    fn part(&self, tensor: &Tensor) -> Result<&Part, BuildError> {
+        let missing = || self.refuse(format!("tensor `{}` is in none of its files", tensor.name));
+        self.parts.get(tensor.file).ok_or_else(missing)
     }
 
     /// Elements of a tensor that is to be held in memory.
@@ -51,20 +68,23 @@ impl File {
     pub(crate) fn numbers(&self, tensor: &Tensor, out: &mut [f32]) -> Result<(), BuildError> {
         let too_large = |_| self.refuse(format!("tensor `{}` is too large", tensor.name));
         let mut bytes = vec![0; usize::try_from(tensor.bytes).map_err(too_large)?];
-        self.file.read_exact_at(&mut bytes, tensor.offset).map_err(|error| self.unreadable(error))?;
+        self.part(tensor)?.read(&mut bytes, tensor.offset)?;
         dequantize(tensor.dtype, &bytes, out)
             .map_err(|error| self.refuse(format!("tensor `{}`: {error}", tensor.name)))
     }
 
-    /// Packs the matrix whose rows begin at `from`.
+    /// Packs matrix `nth` of a tensor.
     pub(crate) fn pack(
         &self,
+        tensor: &Tensor,
+        nth: usize,
         layout: &Layout,
-        from: u64,
         out: &mut [u8],
         pool: &Pool,
         told: &mut dyn FnMut(u64) -> Result<(), BuildError>,
     ) -> Result<(), BuildError> {
+        let part = self.part(tensor)?;
+        let from = tensor.offset + (nth * layout.outputs() * layout.row_bytes()) as u64;
         let tile_rows = TILE * layout.row_bytes();
         let tiles = (READ_BYTES / tile_rows).max(1);
         let (piece_rows, piece_bytes) = (tiles * TILE, tiles * layout.tile_bytes());
@@ -79,8 +99,9 @@ impl File {
                 let mut buffer = buffers[thread].lock().unwrap_or_else(PoisonError::into_inner);
                 buffer.resize(rows * layout.row_bytes(), 0);
                 let at = from + (first * layout.row_bytes()) as u64;
-                let read = self.file.read_exact_at(&mut buffer, at).map_err(|error| self.unreadable(error));
-                let packed = read.and_then(|()| pack_rows(layout, first, &buffer, out).map_err(internal));
+                let packed = part
+                    .read(&mut buffer, at)
+                    .and_then(|()| pack_rows(layout, first, &buffer, out).map_err(internal));
                 if let Err(error) = packed {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }

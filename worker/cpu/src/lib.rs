@@ -11,6 +11,12 @@
 //! a step is cut, how many threads there are and how tasks are shared among them
 //! changes speed alone.
 //!
+//! # Experts and encoders
+//! Of a mixture of experts, each chosen expert's matrices are read once for all rows of a
+//! step that take it (`run/mixture`). What sees ahead takes a text as a whole: its keys and
+//! values lie in pages of the slice, which layers use one after another, and nothing of it
+//! is kept.
+//!
 //! # Barriers
 //! A decoding layer of a llama is five phases: queries, keys and values; attention;
 //! the output, added to the residual; gate and up, multiplied; down, added. What lies

@@ -80,9 +80,7 @@ impl Weights {
                         for matrix in 0..each {
                             let (bytes, after) = rest.split_at_mut(layout.bytes());
                             rest = after;
-                            let from =
-                                tensor.offset + (matrix * layout.outputs() * layout.row_bytes()) as u64;
-                            file.pack(layout, from, bytes, pool, &mut told)?;
+                            file.pack(tensor, matrix, layout, bytes, pool, &mut told)?;
                         }
                     }
                 }

@@ -32,6 +32,8 @@ pub struct Tensor {
     /// Outermost dimension first: a matrix is `[rows, columns]`, and columns
     /// lie next to each other. (GGUF files write the reverse.)
     pub shape: Vec<u64>,
+    /// Which of [`Header::files`] it lies in; 0 where there is one file.
+    pub file: usize,
     /// First byte, from the start of the file.
     pub offset: u64,
     /// Bytes that it takes.
@@ -60,6 +62,7 @@ impl Tensor {
             name: format!("{}[{start}..{}]", self.name, start + count),
             dtype: self.dtype,
             shape: if is_vector { vec![count] } else { vec![count, columns] },
+            file: self.file,
             offset: self.offset + start * row_bytes,
             bytes: count * row_bytes,
         }
@@ -76,12 +79,15 @@ pub struct Header {
     pub version: u32,
     /// The key-value pairs of the file.
     pub metadata: Metadata,
-    /// Tensors in the order of the file.
+    /// Tensors in the order of the file, or of the files.
     pub tensors: Vec<Tensor>,
-    /// First byte of the data part, from the start of the file.
+    /// The names of the files that tensors lie in, where they are several beside an
+    /// [index](crate::safetensors::Index); else empty.
+    pub files: Vec<String>,
+    /// First byte of the data part, from the start of the (first) file.
     pub data_offset: u64,
     /// Bytes that the file must have at least: the end of the last tensor, or of
-    /// the header if there is none.
+    /// the header if there is none. The sum of all files'.
     pub min_file_bytes: u64,
 }
 

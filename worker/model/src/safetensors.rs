@@ -1,6 +1,9 @@
 //! Safetensors headers: a little-endian length, that many bytes of JSON, data.
 //!
-//! The parser waits for nothing and opens nothing: see [`crate::prefix`].
+//! The parser waits for nothing and opens nothing: see [`crate::prefix`]. What is cut into
+//! several files has an [`Index`] of them.
+
+mod index;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,6 +13,8 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use crate::header::excerpt;
+pub use index::{Index, IndexError, MAX_INDEX_BYTES};
+
 pub use crate::prefix::{FIRST_READ_BYTES, MAX_HEADER_BYTES, Progress};
 use crate::{
     DType, Format, Header, HeaderError, Metadata, Problem, ReadError, Tensor, Value, layout, prefix,
@@ -87,8 +92,16 @@ fn header(json: &[u8], data_offset: u64, file_bytes: Option<u64>) -> Result<Head
     let min_file_bytes = end.unwrap_or(data_offset);
     // The file's own order is that of the data.
     tensors.sort_by_key(|t| t.offset);
-    let metadata = entries.metadata;
-    Ok(Header { format: Format::Safetensors, version: 1, metadata, tensors, data_offset, min_file_bytes })
+    let (metadata, files) = (entries.metadata, Vec::new());
+    Ok(Header {
+        format: Format::Safetensors,
+        version: 1,
+        metadata,
+        tensors,
+        files,
+        data_offset,
+        min_file_bytes,
+    })
 }
 
 /// A tensor whose offset is still relative to the data part; or its name and
@@ -111,7 +124,7 @@ fn tensor(name: String, entry: Entry) -> Result<Tensor, (String, Problem)> {
     if end.checked_sub(start) != Some(bytes) {
         return Err((name, Problem::Extent { name: short, found: (start, end), expected: bytes }));
     }
-    Ok(Tensor { name, dtype: *dtype, shape, offset: start, bytes })
+    Ok(Tensor { name, dtype: *dtype, shape, file: 0, offset: start, bytes })
 }
 
 /// The byte that line and column (both from 1) mean.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use hearth_model::Footprint;
 use thiserror::Error;
 
-pub use read::read;
+pub use read::{files, read};
 
 /// What was made of a model.
 #[derive(Debug)]

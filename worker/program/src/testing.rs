@@ -11,6 +11,7 @@ use crate::{Answers, PREFILL_CHUNK, PageId, Program, Row, Stage};
 #[derive(Debug)]
 pub struct FamilyFile {
     folder: tempfile::TempDir,
+    name: String,
 }
 
 impl FamilyFile {
@@ -20,29 +21,39 @@ impl FamilyFile {
     /// It cannot be written.
     #[must_use]
     pub fn new(golden: &FamilyGolden, bytes: &[u8]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a file in the folder")).expect("a folder");
-            std::fs::write(path, bytes).expect("a file");
-        };
-        write("model", bytes);
-        write("config.json", golden.config.to_string().as_bytes());
+        Self::of_files(golden, vec![("model".to_owned(), bytes.to_vec())])
+    }
+
+    /// Files of these names and bytes, of which the last is what is read.
+    ///
+    /// # Panics
+    /// They cannot be written, or there are none.
+    #[must_use]
+    pub fn of_files(golden: &FamilyGolden, mut files: Vec<(String, Vec<u8>)>) -> Self {
+        let name = files.last().expect("a file").0.clone();
+        files.push(("config.json".to_owned(), golden.config.to_string().into_bytes()));
         if let Some(pooling) = &golden.pooling {
             let mode = match pooling.as_str() {
                 "mean" => "mean_tokens",
                 "first" => "cls_token",
                 _ => "lasttoken",
             };
-            write("1_Pooling/config.json", format!("{{\"pooling_mode_{mode}\":true}}").as_bytes());
+            let json = format!("{{\"pooling_mode_{mode}\":true}}");
+            files.push(("1_Pooling/config.json".to_owned(), json.into_bytes()));
         }
-        Self { folder }
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a file in the folder")).expect("a folder");
+            std::fs::write(path, bytes).expect("a file");
+        }
+        Self { folder, name }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("model")
+        self.folder.path().join(&self.name)
     }
 }
 

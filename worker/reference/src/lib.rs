@@ -104,7 +104,7 @@ impl ReferenceProgram {
     ) -> Result<Self, BuildError> {
         let Reference { compute, device } = reference;
         let graph = arch::graph(model);
-        let mut file = weights::File::open(path)?;
+        let mut file = weights::File::open(build::files(path, model))?;
         let ropes =
             graph.ropes.iter().map(|rope| RopeTable::read(rope, shape.context_tokens, &mut file, device));
         let ropes = ropes.collect::<Result<Vec<_>, _>>()?;

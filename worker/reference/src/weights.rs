@@ -113,18 +113,20 @@ impl Weights {
 /// so that a load that nobody waits for any more soon ends.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// A model file.
+/// The file of a model, or the files.
 pub(crate) struct File {
-    path: PathBuf,
-    file: std::fs::File,
+    parts: Vec<(PathBuf, std::fs::File)>,
     slice_bytes: usize,
 }
 
 impl File {
-    pub(crate) fn open(path: &Path) -> Result<Self, BuildError> {
-        let file =
-            std::fs::File::open(path).map_err(|source| BuildError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, slice_bytes: SLICE_BYTES })
+    pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Self, BuildError> {
+        let part = |path: PathBuf| match std::fs::File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(BuildError::File { path, source }),
+        };
+        let parts = paths.into_iter().map(part).collect::<Result<_, _>>()?;
+        Ok(Self { parts, slice_bytes: SLICE_BYTES })
     }
 
     /// The elements of a small tensor.
@@ -139,9 +141,13 @@ impl File {
         tensor: &hearth_model::Tensor,
         read: &mut dyn FnMut(u64) -> Result<(), BuildError>,
     ) -> Result<Vec<f32>, BuildError> {
-        let bytes = usize::try_from(tensor.bytes).map_err(|_| self.too_large(tensor))?;
-        let elements = usize::try_from(tensor.elements()).map_err(|_| self.too_large(tensor))?;
-        let Self { path, file, slice_bytes } = self;
+        let Self { parts, slice_bytes } = self;
+        let Some((path, file)) = parts.get_mut(tensor.file) else {
+            let message = format!("tensor `{}` is in a file that is not there", tensor.name);
+            return Err(BuildError::Internal { message });
+        };
+        let bytes = usize::try_from(tensor.bytes).map_err(|_| too_large(path, tensor))?;
+        let elements = usize::try_from(tensor.elements()).map_err(|_| too_large(path, tensor))?;
         let unreadable = |source| BuildError::File { path: path.clone(), source };
         file.seek(SeekFrom::Start(tensor.offset)).map_err(unreadable)?;
 
@@ -167,12 +173,12 @@ impl File {
         }
         Ok(numbers)
     }
+}
 
-    fn too_large(&self, tensor: &hearth_model::Tensor) -> BuildError {
-        let message =
-            format!("tensor `{}` has {} bytes, more than this machine addresses", tensor.name, tensor.bytes);
-        BuildError::Model { path: self.path.clone(), message }
-    }
+fn too_large(path: &Path, tensor: &hearth_model::Tensor) -> BuildError {
+    let message =
+        format!("tensor `{}` has {} bytes, more than this machine addresses", tensor.name, tensor.bytes);
+    BuildError::Model { path: path.to_owned(), message }
 }
 
 #[cfg(test)]
@@ -212,8 +218,9 @@ mod tests {
         file.write_all(&bytes).unwrap();
         let shape = vec![blocks as u64, 32];
         let total = bytes.len() as u64;
-        let tensor = Tensor { name: "t".into(), dtype: DType::Q4_0, shape, offset: 32, bytes: total };
-        let mut file = File { slice_bytes, ..File::open(file.path()).unwrap() };
+        let tensor =
+            Tensor { name: "t".into(), dtype: DType::Q4_0, shape, file: 0, offset: 32, bytes: total };
+        let mut file = File { slice_bytes, ..File::open(vec![file.path().to_owned()]).unwrap() };
 
         let numbers = file.numbers(&tensor).unwrap();
         assert_eq!(numbers.len(), blocks * 32);

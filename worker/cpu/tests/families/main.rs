@@ -53,3 +53,21 @@ fn families_answer_as_their_own_implementations_do() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Tensors of one weight lie in different files: experts, and what belongs to a layer.
+#[test]
+fn a_checkpoint_in_several_files_is_the_same() {
+    let cpu = cpu(2);
+    let names = ["mixtral", "phi3", "bert", "qwen3-embedding"];
+    for golden in family_goldens().iter().filter(|golden| names.contains(&golden.name.as_str())) {
+        let whole = FamilyFile::new(golden, &golden.safetensors(DType::BF16));
+        let parts = FamilyFile::of_files(golden, golden.shards(DType::BF16, 3));
+        let prompt = &golden.prompts[0];
+        let [whole, parts] = [whole, parts].map(|file| {
+            let mut program = open(&cpu, &file, prompt.context);
+            answers(&mut program, prompt, Steps::Pieces)
+        });
+        assert!(error(&whole, &prompt.answers) <= TOLERANCE, "{}", golden.name);
+        assert!(whole == parts, "{}", golden.name);
+    }
+}

@@ -50,7 +50,10 @@ pub struct Model {
     pub quantization: String,
     /// Elements of all weights.
     pub parameters: u64,
-    /// Bytes that the file must have at least.
+    /// The names of the files that its tensors lie in, where they are several beside the
+    /// one that was read; else empty.
+    pub files: Vec<String>,
+    /// Bytes that the file, or all of them, must have at least.
     pub min_file_bytes: u64,
     /// The numbers that decide its memory.
     pub dims: Dims,
@@ -208,6 +211,7 @@ fn assemble(header: &Header, architecture: Architecture, mut numbers: Numbers) -
         name: None,
         quantization: quantization::of(header),
         parameters: found.sums.parameters,
+        files: header.files.clone(),
         min_file_bytes: header.min_file_bytes,
         dims,
         design,

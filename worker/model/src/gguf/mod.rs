@@ -101,7 +101,8 @@ fn header(cursor: &mut Cursor<'_>, file_bytes: Option<u64>) -> Result<Header, St
         .map_err(|(i, problem)| Stop::bad(described_at[i], problem))?;
     // Without tensors there need be no padding either.
     let min_file_bytes = end.unwrap_or(cursor.offset());
-    Ok(Header { format: Format::Gguf, version, metadata, tensors, data_offset, min_file_bytes })
+    let files = Vec::new();
+    Ok(Header { format: Format::Gguf, version, metadata, tensors, files, data_offset, min_file_bytes })
 }
 
 /// The version, from magic and version.
@@ -154,5 +155,5 @@ fn tensor(cursor: &mut Cursor<'_>, alignment: u64) -> Result<Tensor, Stop> {
     if !offset.is_multiple_of(alignment) {
         return Err(Stop::bad(at, Problem::Misaligned { name, found: offset, alignment }));
     }
-    Ok(Tensor { name, dtype, shape, offset, bytes })
+    Ok(Tensor { name, dtype, shape, file: 0, offset, bytes })
 }

@@ -91,9 +91,31 @@ impl FamilyGolden {
     /// `dtype` is another.
     #[must_use]
     pub fn safetensors(&self, dtype: DType) -> Vec<u8> {
+        self.part(dtype, 0, 1)
+    }
+
+    /// As [`FamilyGolden::safetensors`], cut into `count` files, in which neighbouring
+    /// tensors are apart: their names and bytes, and those of their index at last.
+    ///
+    /// # Panics
+    /// As [`FamilyGolden::safetensors`].
+    #[must_use]
+    pub fn shards(&self, dtype: DType, count: usize) -> Vec<(String, Vec<u8>)> {
+        let name = |nth: usize| format!("model-{:05}-of-{count:05}.safetensors", nth + 1);
+        let mut files = (0..count).map(|nth| (name(nth), self.part(dtype, nth, count))).collect::<Vec<_>>();
+        let map = self.tensors.iter().enumerate();
+        let map = map.map(|(at, (tensor, _, _))| (tensor.clone(), name(at % count).into()));
+        let map = map.collect::<serde_json::Map<String, serde_json::Value>>();
+        let index = serde_json::json!({"metadata": {"total_size": 0}, "weight_map": map});
+        files.push(("model.safetensors.index.json".to_owned(), index.to_string().into_bytes()));
+        files
+    }
+
+    /// Every `of`-th tensor from tensor `nth` on, as a safetensors file.
+    fn part(&self, dtype: DType, nth: usize, of: usize) -> Vec<u8> {
         let mut header = serde_json::Map::new();
         let mut data = Vec::new();
-        for (name, shape, recipe) in &self.tensors {
+        for (name, shape, recipe) in self.tensors.iter().skip(nth).step_by(of) {
             let start = data.len();
             data.extend(bytes(dtype, &numbers(name, elements(shape), *recipe)));
             let entry = serde_json::json!({

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use hearth_model::safetensors::{Index, MAX_INDEX_BYTES};
 use hearth_model::{Header, Model, ReadError, gguf, safetensors};
 
 use super::BuildError;
@@ -16,30 +17,24 @@ const MAX_DESCRIPTION_BYTES: u64 = 4 << 20;
 
 /// Describes a file, of which all bytes have to be there: a GGUF file, or a safetensors
 /// file with its `config.json` beside it, and `1_Pooling/config.json` where it is for
-/// embeddings.
+/// embeddings. For what is cut into several safetensors files, the path is that of their
+/// `model.safetensors.index.json`.
 ///
 /// # Errors
 /// [`BuildError::File`] or [`BuildError::Model`].
 pub fn read(path: &Path) -> Result<Model, BuildError> {
     let refuse = |message: String| BuildError::Model { path: path.to_owned(), message };
-    let header = |read: Result<Header, ReadError>| {
-        read.map_err(|error| match error {
-            ReadError::Io { source, .. } => unreadable(path, source),
-            ReadError::Header { source, .. } => refuse(source.to_string()),
-        })
-    };
-    let model = if begins_with(path, &GGUF)? {
-        Model::from_gguf(&header(gguf::read_file(path))?)
-    } else {
-        let header = header(safetensors::read_file(path))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let config = description(&folder.join("config.json"))?
-            .ok_or_else(|| refuse("there is no `config.json` beside it".to_owned()))?;
-        let pooling = description(&folder.join("1_Pooling").join("config.json"))?;
-        Model::from_safetensors(&header, &config, pooling.as_deref())
+    let model = match kind(path)? {
+        Kind::Gguf => Model::from_gguf(&header(path, gguf::read_file)?),
+        Kind::Safetensors => from_safetensors(path, &header(path, safetensors::read_file)?)?,
+        Kind::Index => from_safetensors(path, &joined(path)?)?,
     };
     let model = model.map_err(|error| refuse(error.to_string()))?;
-    let bytes = std::fs::metadata(path).map_err(|source| unreadable(path, source))?.len();
+    let mut bytes = 0_u64;
+    for path in files(path, &model) {
+        let file = std::fs::metadata(&path).map_err(|source| unreadable(&path, source))?;
+        bytes = bytes.saturating_add(file.len());
+    }
     if bytes < model.min_file_bytes {
         let needed = model.min_file_bytes;
         return Err(refuse(format!("it has {bytes} bytes and its tensors end at {needed}: it is cut short")));
@@ -47,28 +42,94 @@ pub fn read(path: &Path) -> Result<Model, BuildError> {
     Ok(model)
 }
 
+/// The files that a model's tensors lie in, where it was [read] at `path`:
+/// [`Tensor::file`](hearth_model::Tensor::file) counts them.
+#[must_use]
+pub fn files(path: &Path, model: &Model) -> Vec<PathBuf> {
+    if model.files.is_empty() {
+        return vec![path.to_owned()];
+    }
+    // Plain names, or they would have been refused.
+    model.files.iter().map(|name| folder(path).join(name)).collect()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+fn header(path: &Path, read: impl FnOnce(&Path) -> Result<Header, ReadError>) -> Result<Header, BuildError> {
+    read(path).map_err(|error| match error {
+        ReadError::Io { source, .. } => unreadable(path, source),
+        ReadError::Header { source, .. } => {
+            BuildError::Model { path: path.to_owned(), message: source.to_string() }
+        }
+    })
+}
+
+/// The header of all files of an index. Each is as long as its tensors need.
+fn joined(path: &Path) -> Result<Header, BuildError> {
+    let refuse = |error: safetensors::IndexError| BuildError::Model {
+        path: path.to_owned(),
+        message: error.to_string(),
+    };
+    // One byte more than is allowed is seen.
+    let index = beginning(path, MAX_INDEX_BYTES as u64 + 1)?;
+    let index = Index::parse(&index).map_err(refuse)?;
+    let headers = index.files().iter().map(|name| header(&folder(path).join(name), safetensors::read_file));
+    let headers = headers.collect::<Result<Vec<_>, _>>()?;
+    index.join(headers).map_err(refuse)
+}
+
+fn from_safetensors(
+    path: &Path,
+    header: &Header,
+) -> Result<Result<Model, hearth_model::ArchError>, BuildError> {
+    let config = description(&folder(path).join("config.json"))?.ok_or_else(|| BuildError::Model {
+        path: path.to_owned(),
+        message: "there is no `config.json` beside it".to_owned(),
+    })?;
+    let pooling = description(&folder(path).join("1_Pooling").join("config.json"))?;
+    Ok(Model::from_safetensors(header, &config, pooling.as_deref()))
+}
+
+/// What a file is.
+enum Kind {
+    Gguf,
+    Safetensors,
+    Index,
+}
+
+fn kind(path: &Path) -> Result<Kind, BuildError> {
+    let start = beginning(path, 8)?;
+    // What is shorter than its magic is told as a broken GGUF file.
+    if start.starts_with(&GGUF) || GGUF.starts_with(&start) {
+        return Ok(Kind::Gguf);
+    }
+    // A safetensors file begins with a length of at most 64 MiB, so that bytes 4 to 8 are
+    // zero, as none is in an index.
+    let is_text = start.first().is_some_and(|byte| *byte == b'{' || byte.is_ascii_whitespace());
+    Ok(if is_text && !start.contains(&0) { Kind::Index } else { Kind::Safetensors })
+}
+
 fn unreadable(path: &Path, source: std::io::Error) -> BuildError {
     BuildError::File { path: path.to_owned(), source }
 }
 
-fn begins_with(path: &Path, magic: &[u8; 4]) -> Result<bool, BuildError> {
+/// The first bytes of a file, at most so many.
+fn beginning(path: &Path, most: u64) -> Result<Vec<u8>, BuildError> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(|source| unreadable(path, source))?;
-    file.take(4).read_to_end(&mut start).map_err(|source| unreadable(path, source))?;
-    // What is shorter than its magic is told as a broken GGUF file.
-    Ok(magic.starts_with(&start))
+    file.take(most).read_to_end(&mut start).map_err(|source| unreadable(path, source))?;
+    Ok(start)
 }
 
 /// A small file, if it is there.
 fn description(path: &Path) -> Result<Option<Vec<u8>>, BuildError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(unreadable(path, source)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_DESCRIPTION_BYTES).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
-    Ok(Some(bytes))
+    match beginning(path, MAX_DESCRIPTION_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(BuildError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +160,58 @@ mod tests {
         assert_eq!(read(&path).unwrap().purpose(), Purpose::Embed(Pooling::First));
         std::fs::write(&pooling, r#"{"pooling_mode_max_tokens":true}"#).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("pooling"));
+    }
+
+    /// An index and its files, and what is said once one of them was changed.
+    fn refused(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> String {
+        let golden = family_goldens().into_iter().find(|golden| golden.name == "llama2").unwrap();
+        let mut files = golden.shards(DType::F16, 3);
+        change(&mut files);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), golden.config.to_string()).unwrap();
+        for (name, bytes) in &files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        match read(&folder.path().join("model.safetensors.index.json")) {
+            Ok(model) => {
+                let names = files.iter().take(3).map(|(name, _)| name.as_str());
+                assert!(model.files.iter().map(String::as_str).eq(names));
+                let bytes = files.iter().take(3).map(|(_, bytes)| bytes.len()).sum::<usize>();
+                assert_eq!(model.min_file_bytes, bytes as u64);
+                String::new()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn replace(index: &mut (String, Vec<u8>), from: &str, to: &str) {
+        let text = String::from_utf8(index.1.clone()).unwrap();
+        assert!(text.contains(from));
+        index.1 = text.replacen(from, to, 1).into_bytes();
+    }
+
+    #[test]
+    fn several_files_are_those_that_their_index_says_or_refused() {
+        const SECOND: &str = "model-00002-of-00003.safetensors";
+        assert_eq!(refused(|_| {}), "");
+        let missing = refused(|files| {
+            files.remove(1);
+        });
+        assert!(missing.contains("00002-of-00003") && missing.contains("cannot be read"), "{missing}");
+        let outside = refused(|files| replace(&mut files[3], SECOND, "../../etc/x.safetensors"));
+        assert!(outside.contains("a file lies beside it"), "{outside}");
+        let cut = refused(|files| {
+            files[1].1.pop();
+        });
+        assert!(cut.contains("00002-of-00003") && cut.contains("past the end"), "{cut}");
+        let elsewhere = refused(|files| replace(&mut files[3], SECOND, "model-00001-of-00003.safetensors"));
+        assert!(elsewhere.contains("the index says that it is in"), "{elsewhere}");
+        let twice = refused(|files| files[0].1 = files[1].1.clone());
+        assert!(twice.contains("the index says that it is in"), "{twice}");
+        let index = refused(|files| files[1].1 = files[3].1.clone());
+        assert!(index.contains("00002-of-00003") && index.contains("the length of the header"), "{index}");
+        let nothing = refused(|files| files[3].1 = b"{\"weight_map\":{}}".to_vec());
+        assert!(nothing.contains("names no tensors"), "{nothing}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Every family's own implementation as the judge: the tiny checkpoints of
-//! `tests/golden/families`, from safetensors and from GGUF, in each plain type.
+//! `tests/golden/families`, from safetensors (in one file and in two) and from GGUF, in
+//! each plain type.
 
 use hearth_model::testing::family_goldens;
 use hearth_model::{DType, KvType, Shape};
@@ -23,8 +24,8 @@ fn families_answer_as_their_own_implementations_do() {
         let mut errors = Vec::new();
         let types = [DType::F32, DType::F16, DType::BF16];
         let files = types.map(|dtype| [golden.safetensors(dtype), golden.gguf(dtype).build()]);
-        for file in files.into_iter().flatten() {
-            let file = FamilyFile::new(golden, &file);
+        let files = files.into_iter().flatten().map(|file| FamilyFile::new(golden, &file));
+        for file in files.chain([FamilyFile::of_files(golden, golden.shards(DType::F32, 2))]) {
             for prompt in &golden.prompts {
                 let mut program = open(&file, prompt.context);
                 errors.push(error(&answers(&mut program, prompt, Steps::Pieces), &prompt.answers));
