@@ -53,6 +53,12 @@ def metadata(architecture, config, pooling):
     if rope_full.get("rope_type") == "linear":
         add(rope.SCALING_TYPE, "string", "linear")
         add(rope.SCALING_FACTOR, "f32", rope_full["factor"])
+    if rope_full.get("rope_type") == "yarn":
+        add(rope.SCALING_TYPE, "string", "yarn")
+        add(rope.SCALING_FACTOR, "f32", rope_full["factor"])
+        add(rope.SCALING_ORIG_CTX_LEN, "u32", rope_full["original_max_position_embeddings"])
+        add(rope.SCALING_YARN_BETA_FAST, "f32", rope_full.get("beta_fast"))
+        add(rope.SCALING_YARN_BETA_SLOW, "f32", rope_full.get("beta_slow"))
     if architecture in ("llama", "gemma2", "gemma3", "phi3"):
         # Phi writes 0 for none. Mistral's window has no key of the converter's, but readers know one.
         add(attention.SLIDING_WINDOW, "u32", config.get("sliding_window") or (0 if architecture == "phi3" else None))

@@ -66,6 +66,21 @@ FAMILIES = [
     Family("qwen2", decoder(t.Qwen2Config, tie_word_embeddings=True), "qwen2"),
     Family("qwen3", decoder(t.Qwen3Config, head_dim=12), "qwen3"),
     Family(
+        "qwen3-yarn",
+        decoder(
+            t.Qwen3Config,
+            head_dim=16,
+            rope_parameters=dict(
+                rope_type="yarn",
+                rope_theta=10_000.0,
+                factor=4.0,
+                beta_fast=8.0,
+                original_max_position_embeddings=64,
+            ),
+        ),
+        "qwen3",
+    ),
+    Family(
         "qwen3moe",
         decoder(
             t.Qwen3MoeConfig,

@@ -1,11 +1,13 @@
 //! The numbers of a model from a `config.json`.
 
+mod scaling;
+
+use scaling::scaling;
 use serde_json::Value;
 
 use super::family::{Family, TurnRule, WindowRule};
-use super::gguf::unknown_scaling;
 use super::numbers::{Experts, Numbers, check_layers};
-use super::{Activation, ArchError, Factors, LayerDesign, Pooling, Rope, RopeScaling, Routing};
+use super::{Activation, ArchError, LayerDesign, Pooling, Rope, RopeScaling, Routing};
 use crate::Format;
 
 /// An object of the description. A value of `null` counts as none.
@@ -251,41 +253,6 @@ fn rope(
     Ok(Rope { theta, dims, pairs: family.pairs(Format::Safetensors), scaling, magnitude })
 }
 
-/// The stretch, and what turned elements are multiplied with.
-fn scaling(c: Object<'_>, s: Object<'_>, context_length: u32) -> Result<(RopeScaling, f32), ArchError> {
-    let f32 = |key| s.require(&[key], Object::f32);
-    let original = "original_max_position_embeddings";
-    let kind = s.first(&["rope_type", "type"], Object::str)?;
-    let scaling = match kind {
-        None | Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear { factor: f32("factor")? },
-        Some("llama3") => RopeScaling::Llama3 {
-            factor: f32("factor")?,
-            low: f32("low_freq_factor")?,
-            high: f32("high_freq_factor")?,
-            original_context: s.require(&[original], Object::u32)?,
-        },
-        Some("longrope" | "su") => {
-            let original_context = match s.u32(original)? {
-                Some(context) => context,
-                None => c.require(&[original], Object::u32)?,
-            };
-            let factors = |key| Ok::<_, ArchError>(Factors::Numbers(s.require(&[key], Object::f32s)?));
-            let (short, long) = (factors("short_factor")?, factors("long_factor")?);
-            let magnitude = match s.f32("attention_factor")? {
-                Some(magnitude) => magnitude,
-                None => {
-                    let stretch = f64::from(context_length) / f64::from(original_context);
-                    long_magnitude(stretch, original_context)
-                }
-            };
-            return Ok((RopeScaling::LongRope { short, long, original_context }, magnitude));
-        }
-        Some(other) => return Err(unknown_scaling(other)),
-    };
-    Ok((scaling, 1.0))
-}
-
 /// How a text's vectors become one, from a `1_Pooling/config.json`.
 pub(super) fn pooling(config: &Value) -> Result<Pooling, ArchError> {
     let c = Object { value: config, path: "pooling." };
@@ -305,15 +272,6 @@ pub(super) fn pooling(config: &Value) -> Result<Pooling, ArchError> {
         found: crate::header::excerpt(&config.to_string()),
         remedy: "supported are mean, cls and lasttoken, each alone",
     })
-}
-
-/// How much larger turned elements become, so that attention stays as sharp over a
-/// context `stretch` times as long.
-fn long_magnitude(stretch: f64, original_context: u32) -> f32 {
-    if stretch <= 1.0 {
-        return 1.0;
-    }
-    (1.0 + stretch.ln() / f64::from(original_context).ln()).sqrt() as f32
 }
 
 fn experts(c: Object<'_>, ffn: u32) -> Result<Option<Experts>, ArchError> {

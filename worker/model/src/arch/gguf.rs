@@ -2,6 +2,7 @@
 
 use super::family::{Family, TurnRule, WindowRule};
 use super::numbers::{Experts, Numbers, check_layers};
+use super::rope::yarn_magnitude;
 use super::{ArchError, Factors, LayerDesign, Pooling, Rope, RopeScaling, Routing};
 use crate::{Array, Header, Metadata, Value};
 
@@ -155,12 +156,13 @@ fn ropes(
     head_dim_k: u32,
     windows: &[Option<u32>],
 ) -> Result<(Vec<Rope>, Vec<Option<usize>>), ArchError> {
+    let (scaling, magnitude) = scaling(keys)?;
     let rope = Rope {
         theta: keys.f32("rope.freq_base")?.unwrap_or(10_000.0),
         dims: keys.u32("rope.dimension_count")?.unwrap_or(head_dim_k),
         pairs: family.pairs(crate::Format::Gguf),
-        scaling: scaling(keys)?,
-        magnitude: keys.nonzero("rope.scaling.attn_factor")?.unwrap_or(1.0),
+        scaling,
+        magnitude: magnitude * keys.nonzero("rope.scaling.attn_factor")?.unwrap_or(1.0),
     };
     let layers = windows.iter();
     Ok(match family.turns {
@@ -177,27 +179,49 @@ fn ropes(
     })
 }
 
-/// The stretch that the metadata names; factors in tensors are looked for later.
-fn scaling(keys: &Keys<'_>) -> Result<RopeScaling, ArchError> {
+/// The stretch that the metadata names, and what turned elements are multiplied with for
+/// it; factors in tensors are looked for later.
+fn scaling(keys: &Keys<'_>) -> Result<(RopeScaling, f32), ArchError> {
     let factor = match keys.f32("rope.scaling.factor")? {
         Some(factor) => factor,
         None => keys.f32("rope.scale_linear")?.unwrap_or(1.0),
     };
-    match keys.str("rope.scaling.type")? {
+    let scaling = match keys.str("rope.scaling.type")? {
         // Files write a factor of 0 or 1 for none.
-        None | Some("linear") if factor == 0.0 || factor == 1.0 => Ok(RopeScaling::None),
-        None | Some("linear") => Ok(RopeScaling::Linear { factor }),
+        None | Some("linear") if factor == 0.0 || factor == 1.0 => RopeScaling::None,
+        None | Some("linear") => RopeScaling::Linear { factor },
         // The factors are in tensors.
-        Some("none" | "longrope") => Ok(RopeScaling::None),
-        Some(other) => Err(unknown_scaling(other)),
+        Some("none" | "longrope") => RopeScaling::None,
+        Some("yarn") => return Ok((yarn(keys, factor)?, yarn_magnitude(factor, 1.0))),
+        Some(other) => return Err(unknown_scaling(other)),
+    };
+    Ok((scaling, 1.0))
+}
+
+fn yarn(keys: &Keys<'_>, factor: f32) -> Result<RopeScaling, ArchError> {
+    let blend = keys.f32("rope.scaling.yarn_ext_factor")?.unwrap_or(1.0);
+    if blend != 1.0 {
+        return Err(ArchError::Unsupported {
+            feature: "a part of the YaRN stretch",
+            found: blend.to_string(),
+            remedy: "supported is an extrapolation factor of 1",
+        });
     }
+    let original = keys.u32("rope.scaling.original_context_length")?.filter(|context| *context > 0);
+    Ok(RopeScaling::Yarn {
+        factor,
+        fast: keys.nonzero("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+        slow: keys.nonzero("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+        truncate: true,
+        original_context: original.map_or_else(|| keys.require_u32("context_length"), Ok)?,
+    })
 }
 
 pub(super) fn unknown_scaling(found: &str) -> ArchError {
     ArchError::Unsupported {
         feature: "this kind of rope scaling",
         found: crate::header::excerpt(found),
-        remedy: "supported are none, linear, llama3, longrope and a tensor of factors",
+        remedy: "supported are none, linear, llama3, yarn, longrope and a tensor of factors",
     }
 }
 

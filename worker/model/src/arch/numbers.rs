@@ -143,6 +143,16 @@ fn check_rope(rope: &Rope, head_dim: u32) -> Result<(), MetadataError> {
         {
             Ok(())
         }
+        RopeScaling::Yarn { factor, fast, slow, truncate: _, original_context }
+            if positive(*factor)
+                && positive(*slow)
+                && fast.is_finite()
+                && fast > slow
+                && *original_context > 0
+                && rope.theta > 1.0 =>
+        {
+            Ok(())
+        }
         RopeScaling::LongRope { short, long, original_context }
             if *original_context > 0 && whole(short) && whole(long) =>
         {
@@ -151,6 +161,7 @@ fn check_rope(rope: &Rope, head_dim: u32) -> Result<(), MetadataError> {
         RopeScaling::Factors(_)
         | RopeScaling::Linear { .. }
         | RopeScaling::Llama3 { .. }
+        | RopeScaling::Yarn { .. }
         | RopeScaling::LongRope { .. } => odd(
             "rope.scaling",
             crate::header::excerpt(&format!("{:?}", rope.scaling)),

@@ -69,7 +69,22 @@ fn what_cannot_be_served_says_why() {
             "another vector than the last one of a model that reads forward is not supported (found Mean)",
         ),
         (tiny().meta("split.count", Value::U16(4)), "split over files"),
-        (tiny().meta("llama.rope.scaling.type", s("yarn")), "rope scaling is not supported (found yarn)"),
+        (
+            tiny().meta("llama.rope.scaling.type", s("dynamic")),
+            "rope scaling is not supported (found dynamic)",
+        ),
+        (
+            tiny()
+                .meta("llama.rope.scaling.type", s("yarn"))
+                .meta("llama.rope.scaling.yarn_beta_slow", Value::F32(32.0)),
+            "`rope.scaling` is Yarn",
+        ),
+        (
+            tiny()
+                .meta("llama.rope.scaling.type", s("yarn"))
+                .meta("llama.rope.scaling.yarn_ext_factor", Value::F32(0.5)),
+            "an extrapolation factor of 1",
+        ),
         (
             tiny().without_tensor("output_norm.weight"),
             "tensor `output_norm.weight` is missing; its shape must be [32]",

@@ -190,8 +190,18 @@ fn what_a_config_may_not_say() {
         ("qwen2", json!({"hidden_act": "relu"}), "this activation is not supported (found relu)"),
         (
             "qwen2",
-            json!({"rope_parameters": {"rope_type": "yarn"}}),
-            "rope scaling is not supported (found yarn)",
+            json!({"rope_parameters": {"rope_type": "dynamic"}}),
+            "rope scaling is not supported (found dynamic)",
+        ),
+        (
+            "qwen2",
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 0.0, "rope_theta": 10.0}}),
+            "`rope.scaling` is Yarn",
+        ),
+        (
+            "qwen2",
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1.0}}),
+            "`rope.scaling` is Yarn",
         ),
         (
             "phi3",
