@@ -1,6 +1,7 @@
 //! Every family's own implementation as the judge of the CPU program: the tiny
 //! checkpoints of `tests/golden/families`, from safetensors and from GGUF.
 
+mod footprint;
 mod texts;
 
 use hearth_cpu::{Cpu, CpuConfig, CpuProgram, KvStorage};

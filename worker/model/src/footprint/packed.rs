@@ -16,7 +16,9 @@ const PANEL_ROWS: u64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackedActivations {
     /// What lies between layers' parts in `f32`:
-    /// `rows · (2 · embedding + (heads + kv_heads) · (d_k + d_v) + 2 · ffn)`.
+    /// `rows · (2 · embedding + (heads + kv_heads) · (d_k + d_v) + 2 · ffn)`, without the
+    /// last term where layers have experts. (Layers without, among such layers, are not
+    /// counted: what they add is small beside the experts' weights.)
     pub registers: u64,
     /// The longest input of a linear layer, quantized, with its scales and sums:
     /// 2 bytes an element.
@@ -61,8 +63,9 @@ impl PackedActivations {
             }
             false => 0,
         };
+        let gates = if dims.experts_used == 0 { 2 * ffn } else { 0 };
         Ok(Self {
-            registers: part(&[rows, add(&[2 * embedding, qkv, 2 * ffn])?, F32])?,
+            registers: part(&[rows, add(&[2 * embedding, qkv, gates])?, F32])?,
             quantized: part(&[rows, embedding.max(ffn).max(attended), 2])?,
             states: part(&[sequences, splits, heads, add(&[padded, 2])?, F32])?,
             texts,
