@@ -3,12 +3,16 @@
 //! Sequences are cut anywhere. Texts whose tokens see ahead are not: a slice has all of
 //! one or nothing, and while it runs their keys and values lie in pages of its own.
 
+mod texts;
+
 use std::ops::Range;
 
 use hearth_kernels::attend::SPLIT_TOKENS;
 use hearth_kernels::pool::Picks;
 use hearth_model::footprint::PACKED_ROWS;
 use hearth_program::{PAGE_TOKENS, PREFILL_CHUNK, PageId, PageLayout, Row, Stage};
+
+pub(crate) use texts::Texts;
 
 /// Rows (tokens) of a slice of sequences at the most: a piece of a prompt and beside it last tokens
 /// of other sequences. More rows would be no faster: the weights are read once for
@@ -38,46 +42,6 @@ pub(crate) struct Slice {
     pub(crate) pages: Vec<Picks>,
     /// Whole texts, where tokens see ahead.
     pub(crate) texts: Option<Texts>,
-}
-
-/// Texts that are read as a whole: consecutive rows of a batch.
-#[derive(Debug)]
-pub(crate) struct Texts {
-    /// Where the rows of each end.
-    pub(crate) ends: Vec<usize>,
-    /// The row of the batch that is the first of them.
-    first: usize,
-    /// The first page of each.
-    pages: Vec<usize>,
-    /// Pages that are taken, of how many.
-    taken: usize,
-    most: usize,
-}
-
-impl Texts {
-    fn clear(&mut self) {
-        self.ends.clear();
-        self.pages.clear();
-        self.taken = 0;
-    }
-
-    /// Takes the pages of a text of so many tokens, if there are as many.
-    fn take(&mut self, row: usize, tokens: usize) -> bool {
-        let taken = self.taken + tokens.div_ceil(PAGE_TOKENS);
-        if taken > self.most {
-            return false;
-        }
-        if self.pages.is_empty() {
-            self.first = row;
-        }
-        self.pages.push(self.taken);
-        self.taken = taken;
-        true
-    }
-
-    fn page(&self, row: usize, page: usize) -> usize {
-        self.pages[row - self.first] + page
-    }
 }
 
 /// Neighbouring rows of one sequence each, which are all rows.
@@ -133,16 +97,11 @@ impl Slice {
 
     /// Of whole texts of up to `context` tokens, as many as there are pages for.
     pub(crate) fn of_texts(context: usize, pages: usize) -> Self {
-        let texts = Texts { ends: Vec::new(), first: 0, pages: Vec::new(), taken: 0, most: pages };
-        Self::with_pages(context.max(SLICE_ROWS), [pages], Some(texts))
+        let most = context.max(SLICE_ROWS);
+        Self::with_pages(most, [pages], Some(Texts::new(most, pages)))
     }
 
     fn with_pages(most: usize, pages: impl IntoIterator<Item = usize>, texts: Option<Texts>) -> Self {
-        let texts = texts.map(|texts| Texts {
-            ends: Vec::with_capacity(most),
-            pages: Vec::with_capacity(most),
-            ..texts
-        });
         Self {
             most,
             tokens: Vec::with_capacity(most),

@@ -90,7 +90,9 @@ unsafe fn unit_body<L: Lanes>(width: usize, x: &mut [f32]) {
             let length = row.squares(L::splat(0.0)).sqrt();
             // Nothing but zeros has a smaller length: squares below vanish.
             let length = L::splat(if length < 1e-20 { 1e-20 } else { length });
-            row.each(x.as_mut_ptr(), |_, x: L| x.div(length));
+            for at in (0..width).step_by(LANES) {
+                row.store(x.as_mut_ptr(), at, row.vector::<L>(at).div(length));
+            }
         }
     }
 }
@@ -101,21 +103,23 @@ unsafe fn unit_body<L: Lanes>(width: usize, x: &mut [f32]) {
 #[inline(always)]
 unsafe fn row<L: Lanes>(norm: &Norm<'_>, x: *const f32, out: *mut f32) {
     let Norm { centred, weight, bias, epsilon } = *norm;
-    let (row, len) = (Row { x, len: weight.len() }, weight.len() as f32);
-    let beside = |of: &[f32], at| {
-        let of = Row { x: of.as_ptr(), len: of.len() };
-        // SAFETY: the caller's contract; `at` is where a vector of the row starts.
-        unsafe { of.vector::<L>(at) }
-    };
+    let (row, len) = (Row { x, len: weight.len() }, weight.len());
+    let weight = Row { x: weight.as_ptr(), len };
     // SAFETY: the caller's contract.
     unsafe {
-        let mean = L::splat(if centred { row.sum::<L>() / len } else { 0.0 });
-        let factor = L::splat(1.0 / (row.squares(mean) / len + epsilon).sqrt());
-        row.each(out, |at, x: L| {
-            let x = if centred { x.sub(mean) } else { x };
-            let x = x.mul(factor).mul(beside(weight, at));
-            bias.map_or(x, |bias| x.add(beside(bias, at)))
-        });
+        let mean = L::splat(if centred { row.sum::<L>() / len as f32 } else { 0.0 });
+        let factor = L::splat(1.0 / (row.squares(mean) / len as f32 + epsilon).sqrt());
+        for at in (0..len).step_by(LANES) {
+            let mut x = row.vector::<L>(at);
+            if centred {
+                x = x.sub(mean);
+            }
+            x = x.mul(factor).mul(weight.vector(at));
+            if let Some(bias) = bias {
+                x = x.add(Row { x: bias.as_ptr(), len }.vector(at));
+            }
+            row.store(out, at, x);
+        }
     }
 }
 
@@ -173,17 +177,14 @@ impl Row {
         }
     }
 
-    /// Writes what `with` makes of each vector, and of where it starts.
+    /// Writes the vector that starts at `at` to the same place of another row.
     #[inline(always)]
-    unsafe fn each<L: Lanes>(self, out: *mut f32, with: impl Fn(usize, L) -> L) {
+    unsafe fn store<L: Lanes>(self, out: *mut f32, at: usize, x: L) {
         unsafe {
-            let whole = self.len / LANES * LANES;
-            for at in (0..whole).step_by(LANES) {
-                with(at, self.vector(at)).store(out.add(at));
-            }
-            if whole < self.len {
-                let lanes = with(whole, self.vector(whole)).lanes();
-                std::ptr::copy_nonoverlapping(lanes.as_ptr(), out.add(whole), self.len - whole);
+            if at + LANES <= self.len {
+                x.store(out.add(at));
+            } else {
+                std::ptr::copy_nonoverlapping(x.lanes().as_ptr(), out.add(at), self.len - at);
             }
         }
     }
