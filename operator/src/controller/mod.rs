@@ -5,12 +5,14 @@
 //! what lies between is pure.
 
 pub mod act;
+mod answer;
 mod args;
 pub mod build;
 pub mod config;
 pub mod decide;
 pub mod leader;
 pub mod look;
+mod pace;
 mod parts;
 mod round;
 mod run;

@@ -13,6 +13,7 @@ use super::build::{GRPC_PORT, tls_secret_name};
 use super::decide::{self, Decision, Ground, Memory};
 use super::leader::Leadership;
 use super::look::{Activity, Caches, Links, Machine, Resolution, Resolver, Snapshot};
+use super::pace::Reconcile;
 use super::tell::{self, InState, Metrics, Stage};
 
 /// Everything that the rounds of one leadership share.
@@ -41,19 +42,12 @@ pub(super) struct Rounds {
     pub told: Told,
 }
 
-/// Statuses as they were last written.
+/// Statuses as they were last written. Forgotten now and then: what somebody else
+/// wrote since is put right.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     models: BTreeMap<String, ServedModelStatus>,
     workers: BTreeMap<String, WorkerStatus>,
-}
-
-impl Told {
-    /// Believes the caches again: what somebody else wrote since is put right.
-    pub(super) fn forget(&mut self) {
-        self.models.clear();
-        self.workers.clear();
-    }
 }
 
 /// What a round ended with.
@@ -65,10 +59,10 @@ pub(super) struct Outcome {
     pub failed: bool,
 }
 
-impl Rounds {
-    /// One round. `epoch`: that of the leadership under which it runs.
-    pub(super) async fn run(&mut self, epoch: u64) -> Outcome {
+impl Reconcile for Rounds {
+    async fn round(&mut self, epoch: u64) -> Outcome {
         let began = Instant::now();
+        self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         if let Err(error) = self.certificates.renew_own() {
             warn!(error = &error as &dyn std::error::Error, "renewing the controller's certificate failed");
         }
@@ -90,6 +84,14 @@ impl Rounds {
         Outcome { again: decision.again, failed }
     }
 
+    fn forget(&mut self) {
+        let Told { models, workers } = &mut self.told;
+        models.clear();
+        workers.clear();
+    }
+}
+
+impl Rounds {
     fn look(&mut self) -> Snapshot {
         let mut snapshot = Snapshot::take(&self.caches, &self.links, &self.activity);
         let machines = Machine::all(&snapshot, &self.ground.config, &self.ground.namespace);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hearth_source::{Policy, Sources};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::act::{Certificates, CertificatesError, Hands};
+use super::answer::answered;
 use super::args::Args;
 use super::build::Owners;
 use super::config::{Config, ConfigError};
 use super::decide::{Ground, Memory};
 use super::leader::{self, Candidate, Leadership, Timing};
-use super::look::{Activity, Caches, FIRST_WAIT, Links, Resolver, SourceHeaders};
+use super::look::{Activity, Caches, FIRST_WAIT, Links, Resolver, SourceHeaders, WATCH_SECONDS};
+use super::pace::keep_going;
 use super::parts::Parts;
 use super::round::{Rounds, Told};
 use super::serve::{ControlServer, Probes, serve_probes};
@@ -30,13 +32,6 @@ use super::trigger::Trigger;
 /// The chart's names of what owns everything.
 const DEPLOYMENT: &str = "hearth-controller";
 const CLUSTER_ROLE: &str = "hearth-controller";
-
-/// After a trigger, others are waited for: one change seldom comes alone.
-const GATHER: Duration = Duration::from_millis(50);
-/// A round without any trigger: a safety net, and the time of corrections.
-const RESYNC: Duration = Duration::from_secs(30);
-/// After a round in which something failed.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// The controller cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +60,9 @@ pub enum ControllerError {
     /// A part that must run until the end ended.
     #[error("{0} ended before its time")]
     Ended(&'static str),
+    /// A round hangs.
+    #[error("a round was not over within {} s", .0.as_secs())]
+    Stuck(Duration),
     /// Another process leads now. A fresh start forgets what only a leader knows.
     #[error("the Lease was lost")]
     LeaseLost,
@@ -77,7 +75,7 @@ pub enum ControllerError {
 /// its Pod starts it again.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), ControllerError> {
     let config = Config::read(&args.config)?;
-    let client = Client::try_default().await.map_err(ControllerError::Client)?;
+    let client = client().await.map_err(ControllerError::Client)?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let probes = Probes::new(registry);
@@ -192,41 +190,14 @@ impl Leader {
     }
 }
 
-/// Rounds, for as long as we lead.
-async fn keep_going(
-    rounds: &mut Rounds,
-    leadership: &Leadership,
-    trigger: &Trigger,
-) -> Result<(), ControllerError> {
-    let mut epochs = leadership.watch();
-    let mut resync = Instant::now() + RESYNC;
-    loop {
-        let epoch = *epochs.borrow_and_update();
-        let Some(epoch) = epoch else { return Err(ControllerError::LeaseLost) };
-        rounds.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
-        // A round that is under way when the Lease is lost is not finished.
-        let outcome = tokio::select! {
-            outcome = rounds.run(epoch) => outcome,
-            _ = epochs.wait_for(|now| *now != Some(epoch)) => continue,
-        };
-        let now = Instant::now();
-        let mut until = resync;
-        if let Some(again) = outcome.again {
-            until = until.min(again.max(now + GATHER));
-        }
-        if outcome.failed {
-            until = until.min(now + RETRY);
-        }
-        tokio::select! {
-            () = trigger.pulled() => tokio::time::sleep(GATHER).await,
-            () = tokio::time::sleep_until(until.into()) => {}
-            _ = epochs.changed() => {}
-        }
-        if Instant::now() >= resync {
-            resync = Instant::now() + RESYNC;
-            rounds.told.forget();
-        }
-    }
+/// A client that gives a connection up on which nothing came for long after a request:
+/// lists of what is watched are not timed otherwise. A watch is quiet for less, see
+/// [`WATCH_SECONDS`].
+async fn client() -> Result<Client, kube::Error> {
+    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.read_timeout = Some(Duration::from_secs(2 * u64::from(WATCH_SECONDS)));
+    config.reset_reader_on_write = true;
+    Client::try_from(config)
 }
 
 fn policy(args: &Args, config: &Config) -> Result<Policy, ControllerError> {
@@ -250,9 +221,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ControllerError> {
 async fn owners(client: &Client, namespace: &str) -> Result<Owners, ControllerError> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let deployment =
-        deployments.get(DEPLOYMENT).await.map_err(|e| ControllerError::Owner("Deployment", e))?;
+        answered(deployments.get(DEPLOYMENT)).await.map_err(|e| ControllerError::Owner("Deployment", e))?;
     let roles: Api<ClusterRole> = Api::all(client.clone());
-    let role = roles.get(CLUSTER_ROLE).await.map_err(|e| ControllerError::Owner("ClusterRole", e))?;
+    let role =
+        answered(roles.get(CLUSTER_ROLE)).await.map_err(|e| ControllerError::Owner("ClusterRole", e))?;
     Ok(Owners { namespaced: owner(&deployment), cluster: owner(&role) })
 }
 

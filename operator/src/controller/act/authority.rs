@@ -16,6 +16,7 @@ use crate::ca::{
     Authority, AuthorityError, BundleError, LEAF_CA, LEAF_CERT, LEAF_VALIDITY, Life, authority_from,
     authority_secret_data, leaf_secret_data, life_of,
 };
+use crate::controller::answer::answered;
 use crate::controller::build::{AUTHORITY_SECRET, authority_secret, leaf_secret};
 
 /// The authority, and our own certificate.
@@ -59,10 +60,11 @@ impl Certificates {
     /// When the Secret cannot be read or made, or holds no authority.
     pub async fn open(client: &Client, namespace: &str) -> Result<Self, CertificatesError> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let authority = match api.get_opt(AUTHORITY_SECRET).await.map_err(CertificatesError::Read)? {
-            Some(secret) => authority_from(&secret.data.unwrap_or_default())?,
-            None => Self::create(&api, namespace).await?,
-        };
+        let authority =
+            match answered(api.get_opt(AUTHORITY_SECRET)).await.map_err(CertificatesError::Read)? {
+                Some(secret) => authority_from(&secret.data.unwrap_or_default())?,
+                None => Self::create(&api, namespace).await?,
+            };
         let (credentials, life) = own(&authority)?;
         Ok(Self { authority, live: Live::new(credentials), life })
     }
@@ -70,14 +72,14 @@ impl Certificates {
     async fn create(api: &Api<Secret>, namespace: &str) -> Result<Authority, CertificatesError> {
         let (authority, key) = Authority::generate(SystemTime::now())?;
         let secret = authority_secret(namespace, authority_secret_data(&authority, &key));
-        match api.create(&PostParams::default(), &secret).await {
+        match answered(api.create(&PostParams::default(), &secret)).await {
             Ok(_) => {
                 info!("a new certificate authority was made");
                 Ok(authority)
             }
             // Somebody was faster: theirs is the one.
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                let secret = api.get(AUTHORITY_SECRET).await.map_err(CertificatesError::Read)?;
+                let secret = answered(api.get(AUTHORITY_SECRET)).await.map_err(CertificatesError::Read)?;
                 Ok(authority_from(&secret.data.unwrap_or_default())?)
             }
             Err(error) => Err(CertificatesError::Write(error)),

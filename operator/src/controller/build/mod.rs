@@ -9,6 +9,6 @@ mod volumes;
 
 pub use claim::store_claim;
 pub use container::GRPC_PORT;
-pub use names::{Owners, child_name, is_leftover, labels, owner_of_children, tls_secret_name};
+pub use names::{Owners, child_name, is_leftover, labels, may_be_child, owner_of_children, tls_secret_name};
 pub use pod::{Holds, PodPlan, template_hash, worker_pod};
 pub use secret::{AUTHORITY_SECRET, authority_secret, leaf_secret};

@@ -48,6 +48,11 @@ pub fn child_name(worker: &str) -> String {
     format!("{PREFIX}{}", shortened(worker, LONGEST_NAME - PREFIX.len() - TLS_SUFFIX.len()))
 }
 
+/// Whether a name may be that of a Worker's Pod or claim.
+pub fn may_be_child(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// The name of the Secret with a Worker's certificate.
 pub fn tls_secret_name(worker: &str) -> String {
     format!("{}{TLS_SUFFIX}", child_name(worker))

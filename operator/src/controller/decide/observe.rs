@@ -128,13 +128,11 @@ pub(super) fn next_change(link: &LinkState, at: Instant) -> Option<Instant> {
 }
 
 fn claim(offer: &GpuOffer) -> GpuClaim {
-    let held: u32 = offer.others.values().sum();
-    let free = offer.allocatable.saturating_sub(held);
     GpuClaim {
         // All that can be had, but at least one: a machine without a GPU to
         // spare is not started.
         wanted: offer.available().max(1),
-        free,
+        free: offer.free(),
         holders: offer.others.keys().cloned().collect(),
     }
 }

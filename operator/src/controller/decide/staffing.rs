@@ -146,7 +146,7 @@ fn keep(q: &Question<'_>, pod: &PodView) -> PodAction {
         };
     }
     if let Offer::Gpus(offer) = q.offer {
-        let works = offer.allocatable.saturating_sub(offer.others.values().sum());
+        let works = offer.free();
         if works < pod.gpus && !q.sick_known {
             return match works {
                 0 if q.placed => PodAction::Leave,

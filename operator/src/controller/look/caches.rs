@@ -1,7 +1,5 @@
 //! Watch-backed caches of what the cluster holds.
 
-use std::fmt::Debug;
-
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -9,15 +7,21 @@ use hearth_api::meta::FIELD_MANAGER;
 use hearth_api::{ServedModel, Worker};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use tracing::warn;
 
 use super::super::trigger::Trigger;
+use super::kept::{Kept, shrink};
 
-/// What the controller reads of the cluster. Each cache follows a watch.
+/// For so long a watch is held open before it is begun anew where it was: a connection
+/// that was lost in silence is noticed by then, and not only after the client's five
+/// minutes.
+pub const WATCH_SECONDS: u32 = 45;
+
+/// What the controller reads of the cluster. Each cache follows a watch, and holds
+/// nothing of an object but what is read of it.
 #[derive(Debug, Clone)]
 pub struct Caches {
     /// All ServedModels.
@@ -26,7 +30,7 @@ pub struct Caches {
     pub workers: Store<Worker>,
     /// All nodes.
     pub nodes: Store<Node>,
-    /// All Pods of the cluster, without what is not read: other Pods hold GPUs too.
+    /// All Pods of the cluster: others hold GPUs too.
     pub pods: Store<Pod>,
     /// The claims of worker stores.
     pub claims: Store<PersistentVolumeClaim>,
@@ -44,31 +48,18 @@ pub struct CachesGone;
 impl Caches {
     /// The caches, and the future that fills them: it never ends by itself.
     pub fn start(client: &Client, namespace: &str, trigger: &Trigger) -> (Self, BoxFuture<'static, ()>) {
-        let ours =
-            || watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
-        let all = watcher::Config::default;
+        let all = || watcher::Config::default().timeout(WATCH_SECONDS);
+        let ours = || all().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
         let mut drivers = FuturesUnordered::new();
-        let mut drive = |driver: BoxFuture<'static, ()>| drivers.push(driver);
+        let cluster = Whence { client, ours: namespace, trigger };
         let caches = Self {
-            models: follow(Api::all(client.clone()), all(), trigger, forget_fields, &mut drive),
-            workers: follow(Api::all(client.clone()), all(), trigger, forget_fields, &mut drive),
-            nodes: follow(Api::all(client.clone()), all(), trigger, forget_images, &mut drive),
-            pods: follow(Api::all(client.clone()), all(), trigger, forget_templates, &mut drive),
-            claims: follow(
-                Api::namespaced(client.clone(), namespace),
-                ours(),
-                trigger,
-                forget_fields,
-                &mut drive,
-            ),
-            secrets: follow(
-                Api::namespaced(client.clone(), namespace),
-                ours(),
-                trigger,
-                forget_fields,
-                &mut drive,
-            ),
-            runtime_classes: follow(Api::all(client.clone()), all(), trigger, forget_fields, &mut drive),
+            models: cluster.follow(Api::all, all(), &mut drivers),
+            workers: cluster.follow(Api::all, all(), &mut drivers),
+            nodes: cluster.follow(Api::all, all(), &mut drivers),
+            pods: cluster.follow(Api::all, all(), &mut drivers),
+            claims: cluster.follow(|client| Api::namespaced(client, namespace), ours(), &mut drivers),
+            secrets: cluster.follow(|client| Api::namespaced(client, namespace), ours(), &mut drivers),
+            runtime_classes: cluster.follow(Api::all, all(), &mut drivers),
         };
         let driver = async move { while drivers.next().await.is_some() {} };
         (caches, driver.boxed())
@@ -93,24 +84,33 @@ impl Caches {
     }
 }
 
-fn follow<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    trigger: &Trigger,
-    forget: fn(&mut K),
-    drive: &mut impl FnMut(BoxFuture<'static, ()>),
-) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (store, writer) = reflector::store();
-    let trigger = trigger.clone();
-    let driver =
-        watcher(api, config).default_backoff().modify(forget).reflect(writer).for_each(move |event| {
+/// Where the caches are filled from, and who hears of news.
+struct Whence<'a> {
+    client: &'a Client,
+    ours: &'a str,
+    trigger: &'a Trigger,
+}
+
+impl Whence<'_> {
+    /// A cache, and in `drivers` what fills it.
+    fn follow<K: Kept>(
+        &self,
+        api: impl FnOnce(Client) -> Api<K>,
+        config: watcher::Config,
+        drivers: &mut FuturesUnordered<BoxFuture<'static, ()>>,
+    ) -> Store<K> {
+        let (store, mut writer) = reflector::store();
+        let (trigger, ours) = (self.trigger.clone(), self.ours.to_owned());
+        let before = store.clone();
+        let events = watcher(api(self.client.clone()), config).default_backoff();
+        let driver = events.modify(move |object| shrink(object, &ours)).for_each(move |event| {
             match event {
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
-                    trigger.pull();
+                Ok(event) => {
+                    let is_news = is_news(&before, &event);
+                    writer.apply_watcher_event(&event);
+                    if is_news {
+                        trigger.pull();
+                    }
                 }
                 Err(error) => warn!(
                     kind = %K::kind(&()),
@@ -120,31 +120,98 @@ where
             }
             std::future::ready(())
         });
-    drive(driver.boxed());
-    store
-}
-
-fn forget_fields<K: ResourceExt>(object: &mut K) {
-    object.managed_fields_mut().clear();
-}
-
-fn forget_images(node: &mut Node) {
-    forget_fields(node);
-    if let Some(status) = &mut node.status {
-        status.images = None;
+        drivers.push(driver.boxed());
+        store
     }
 }
 
-/// Keeps of a Pod its place, its requests and its state.
-fn forget_templates(pod: &mut Pod) {
-    forget_fields(pod);
-    let Some(spec) = &mut pod.spec else { return };
-    spec.volumes = None;
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-        container.args = None;
-        container.command = None;
-        container.env = None;
-        container.env_from = None;
-        container.volume_mounts = None;
+/// Whether anything that is read is another after `event`.
+fn is_news<K: Kept>(before: &Store<K>, event: &watcher::Event<K>) -> bool {
+    match event {
+        watcher::Event::Init | watcher::Event::InitApply(_) => false,
+        watcher::Event::InitDone => true,
+        watcher::Event::Delete(object) => object.is_read(),
+        watcher::Event::Apply(object) => {
+            let before = before.get(&ObjectRef::from_obj(object)).filter(|before| before.is_read());
+            before.as_deref() != Some(object).filter(|object| object.is_read())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, gpus: &str, phase: &str) -> Pod {
+        let mut pod = serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"nodeName": "box", "containers": [
+                {"name": "c", "resources": {"limits": {"nvidia.com/gpu": gpus}}}]},
+            "status": {"phase": phase, "podIP": phase},
+        }))
+        .unwrap();
+        shrink(&mut pod, "hearth");
+        pod
+    }
+
+    #[test]
+    fn only_what_is_read_is_news() {
+        use watcher::Event;
+        let (store, mut writer) = reflector::store();
+        let mut told = |event: Event<Pod>| {
+            let is_news = is_news(&store, &event);
+            writer.apply_watcher_event(&event);
+            is_news
+        };
+        assert!(told(Event::Apply(pod("a", "1", "Pending"))));
+        assert!(!told(Event::Apply(pod("a", "1", "Pending"))));
+        assert!(told(Event::Apply(pod("a", "1", "Succeeded"))));
+        assert!(told(Event::Delete(pod("a", "1", "Succeeded"))));
+        let plain = |phase| {
+            let mut pod = pod("b", "1", phase);
+            pod.spec = None;
+            pod.status = None;
+            pod
+        };
+        assert!(!told(Event::Apply(plain("Pending"))), "it holds nothing that is counted");
+        assert!(!told(Event::Delete(plain("Pending"))));
+        assert!(!told(Event::Init) && !told(Event::InitApply(pod("a", "1", "Running"))));
+        assert!(told(Event::InitDone));
+    }
+
+    /// Every list is empty, and no watch ever says anything.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_says_nothing_is_begun_anew_within_a_minute() {
+        let watches: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let seen = watches.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let body = if query.contains("watch=true") {
+                assert!(query.contains(&format!("timeoutSeconds={WATCH_SECONDS}")), "{query}");
+                *seen.lock().unwrap().entry(request.uri().path().to_owned()).or_default() += 1;
+                axum::body::Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())
+            } else {
+                let list = json!({"metadata": {"resourceVersion": "1"}, "items": []});
+                axum::body::Body::from(list.to_string())
+            };
+            std::future::ready(Ok::<_, std::io::Error>(Response::new(body)))
+        });
+        let client = Client::new(service, "hearth");
+        let (caches, filling) = Caches::start(&client, "hearth", &Trigger::default());
+        tokio::spawn(filling);
+        caches.filled().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let counts = || watches.lock().unwrap().values().copied().collect::<Vec<_>>();
+        assert_eq!(counts(), [1; 7]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(counts(), [2; 7]);
     }
 }

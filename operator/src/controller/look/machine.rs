@@ -56,10 +56,15 @@ pub struct GpuOffer {
 }
 
 impl GpuOffer {
-    /// How many our Pod may hold: what works, less what others hold.
+    /// How many work and are held by no other Pod.
+    pub fn free(&self) -> u32 {
+        let held = self.others.values().copied().fold(0, u32::saturating_add);
+        self.allocatable.saturating_sub(held)
+    }
+
+    /// How many our Pod may hold: what is free, up to the limit.
     pub fn available(&self) -> u32 {
-        let free = self.allocatable.saturating_sub(self.others.values().sum());
-        self.limit.map_or(free, |limit| limit.min(free))
+        self.limit.map_or(self.free(), |limit| limit.min(self.free()))
     }
 }
 
@@ -103,26 +108,49 @@ impl<'a> Machine<'a> {
     /// All machines of kind Pod, by the Workers' names. Joined ones are not
     /// served by this version.
     pub fn all(snapshot: &'a Snapshot, config: &Config, namespace: &str) -> BTreeMap<&'a str, Self> {
+        let pods = Pods::of(snapshot, namespace);
         let workers = snapshot.workers.iter().filter(|(_, worker)| worker.spec.kind == WorkerKind::Pod);
         workers
-            .map(|(name, worker)| (name.as_str(), Self::of(name, worker, snapshot, config, namespace)))
+            .map(|(name, worker)| (name.as_str(), Self::of(name, worker, snapshot, &pods, config)))
             .collect()
     }
 
-    fn of(name: &str, worker: &'a Worker, snapshot: &'a Snapshot, config: &Config, namespace: &str) -> Self {
-        let child = child_name(name);
-        let is_ours = |pod: &Pod| pod.namespace().as_deref() == Some(namespace) && pod.name_any() == child;
-        let pod = snapshot.pods.iter().find(|pod| is_ours(pod));
+    fn of(name: &str, worker: &'a Worker, snapshot: &'a Snapshot, pods: &Pods<'a>, config: &Config) -> Self {
+        let pod = pods.ours.get(child_name(name).as_str()).copied();
         Self {
             worker,
-            offer: offer(worker, snapshot, config, &|pod| !is_ours(pod)),
+            offer: offer(worker, snapshot, pods, config, pod),
             pod: pod.map(|pod| PodView::of(pod, &worker.spec.resource_name)),
             link: snapshot.links.get(name),
         }
     }
 }
 
-fn offer(worker: &Worker, snapshot: &Snapshot, config: &Config, is_other: &dyn Fn(&Pod) -> bool) -> Offer {
+/// The Pods of a snapshot, looked through once for all machines.
+struct Pods<'a> {
+    /// Those in the release's namespace, by name.
+    ours: BTreeMap<&'a str, &'a Pod>,
+    /// Those that count on a node, by its name.
+    on: BTreeMap<&'a str, Vec<&'a Pod>>,
+}
+
+impl<'a> Pods<'a> {
+    fn of(snapshot: &'a Snapshot, namespace: &str) -> Self {
+        let mut pods = Self { ours: BTreeMap::new(), on: BTreeMap::new() };
+        for pod in &snapshot.pods {
+            if pod.metadata.namespace.as_deref() == Some(namespace) {
+                pods.ours.extend(pod.metadata.name.as_deref().map(|name| (name, &**pod)));
+            }
+            if let Some(node) = counts_on(pod) {
+                pods.on.entry(node).or_default().push(pod);
+            }
+        }
+        pods
+    }
+}
+
+/// What the node of a worker offers to `own`, its Pod, or to the one it will have.
+fn offer(worker: &Worker, snapshot: &Snapshot, pods: &Pods<'_>, config: &Config, own: Option<&Pod>) -> Offer {
     let Some(name) = &worker.spec.node_name else {
         return Offer::Nothing("its spec names no node".to_owned());
     };
@@ -147,7 +175,8 @@ fn offer(worker: &Worker, snapshot: &Snapshot, config: &Config, is_other: &dyn F
     }
     let allocatable =
         node.status.as_ref().and_then(|s| s.allocatable.as_ref()?.get(resource)).map_or(0, count);
-    let others = snapshot.pods.iter().filter(|pod| holds_on(pod, name) && is_other(pod));
+    let is_other = |pod: &&&Pod| own.is_none_or(|own| !std::ptr::eq(own, **pod));
+    let others = pods.on.get(name.as_str()).into_iter().flatten().filter(is_other);
     let others = others.filter_map(|pod| {
         let count = requested(pod, resource);
         let pod = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
@@ -168,11 +197,11 @@ pub fn capacity(node: &Node, resource: &str) -> u32 {
     node.status.as_ref().and_then(|s| s.capacity.as_ref()?.get(resource)).map_or(0, count)
 }
 
-/// Whether a Pod is bound to a node and still counts there.
-fn holds_on(pod: &Pod, node: &str) -> bool {
-    let is_there = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(node);
+/// The node that a Pod is bound to, while it counts there.
+fn counts_on(pod: &Pod) -> Option<&str> {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    is_there && !matches!(phase, Some("Succeeded" | "Failed"))
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
+    node.filter(|_| !matches!(phase, Some("Succeeded" | "Failed")))
 }
 
 #[cfg(test)]
@@ -197,6 +226,8 @@ mod tests {
         assert_eq!(offer(1, None, &[("default/a", 1)]).available(), 0);
         assert_eq!(offer(2, Some(1), &[]).available(), 1);
         assert_eq!(offer(2, None, &[("default/a", 9)]).available(), 0);
+        let greedy = offer(2, None, &[("default/a", u32::MAX), ("default/b", u32::MAX)]);
+        assert_eq!((greedy.free(), greedy.available()), (0, 0));
     }
 
     #[test]

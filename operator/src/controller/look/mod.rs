@@ -3,6 +3,7 @@
 mod activity;
 mod caches;
 mod headers;
+mod kept;
 mod link;
 mod links;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod resolver;
 mod snapshot;
 
 pub use activity::{Activity, ModelActivity, Session};
-pub use caches::{Caches, CachesGone};
+pub use caches::{Caches, CachesGone, WATCH_SECONDS};
 pub use headers::SourceHeaders;
 pub use link::LinkState;
 pub use links::Links;

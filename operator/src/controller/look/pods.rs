@@ -16,18 +16,19 @@ pub fn requested(pod: &Pod, resource: &str) -> u32 {
             .or_else(|| resources.and_then(|r| r.requests.as_ref()?.get(resource)));
         quantity.map_or(0, count)
     };
-    let mut sidecars = 0;
-    let mut at_start = 0;
+    // Whoever may make a Pod names these numbers, so that no sum of them may fail.
+    let mut sidecars: u32 = 0;
+    let mut at_start: u32 = 0;
     for container in spec.init_containers.iter().flatten() {
         if container.restart_policy.as_deref() == Some("Always") {
-            sidecars += of(container);
+            sidecars = of(container).saturating_add(sidecars);
             at_start = at_start.max(sidecars);
         } else {
-            at_start = at_start.max(sidecars + of(container));
+            at_start = at_start.max(of(container).saturating_add(sidecars));
         }
     }
-    let running: u32 = spec.containers.iter().map(of).sum();
-    (running + sidecars).max(at_start)
+    let running = spec.containers.iter().map(of).fold(0, u32::saturating_add);
+    running.saturating_add(sidecars).max(at_start)
 }
 
 /// The whole number in a quantity of an extended resource; 0 if it is none.
@@ -64,6 +65,19 @@ mod tests {
         let with_sidecar = pod(json!({"containers": [one("a", gpus(1))], "initContainers": [sidecar]}));
         assert_eq!(requested(&with_sidecar, "nvidia.com/gpu"), 3);
         assert_eq!(requested(&pod(json!({"containers": [one("a", json!({}))]})), "nvidia.com/gpu"), 0);
+    }
+
+    #[test]
+    fn no_number_that_a_pod_asks_for_is_too_large_to_be_counted() {
+        let most = |name: &str, policy: Option<&str>| {
+            json!({"name": name, "restartPolicy": policy,
+                "resources": {"limits": {"nvidia.com/gpu": u32::MAX.to_string()}}})
+        };
+        let greedy = pod(json!({
+            "containers": [most("a", None), most("b", None)],
+            "initContainers": [most("s", Some("Always")), most("t", Some("Always")), most("i", None)],
+        }));
+        assert_eq!(requested(&greedy, "nvidia.com/gpu"), u32::MAX);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
+use super::kept::Kept;
 use super::{Activity, Caches, LinkState, Links, ModelActivity};
 
 /// Everything that was seen, at one moment. What follows in a round reads this
@@ -22,7 +23,7 @@ pub struct Snapshot {
     pub workers: BTreeMap<String, Arc<Worker>>,
     /// Nodes by name.
     pub nodes: BTreeMap<String, Arc<Node>>,
-    /// Pods of the whole cluster.
+    /// Our Pods, and those of the whole cluster that hold extended resources.
     pub pods: Vec<Arc<Pod>>,
     /// Claims that we made, by name.
     pub claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
@@ -49,6 +50,7 @@ impl Snapshot {
             (model.creation_timestamp().map(|time| time.0), model.namespace(), model.name_any())
         });
         let mut pods = caches.pods.state();
+        pods.retain(|pod| pod.is_read());
         pods.sort_by_cached_key(|pod| (pod.namespace(), pod.name_any()));
         Self {
             models,

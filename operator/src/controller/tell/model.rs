@@ -256,9 +256,13 @@ impl View<'_> {
 
     fn resolved(&self, before: Option<&Resolved>) -> Option<Resolved> {
         let context = self.replicas.iter().map(|replica| replica.context).min();
-        let Resolution::Known(found) = &self.decision.resolution else {
+        // What is refused was not ordered: what runs is of the file that stands here,
+        // and here the next leader reads which that was.
+        let is_ordered = self.decision.verdict.is_accepted() || self.replicas.is_empty();
+        let found = match &self.decision.resolution {
+            Resolution::Known(found) if is_ordered => found,
             // While the header is read anew, what is served is what was known.
-            return before.cloned().map(|resolved| Resolved { context, ..resolved });
+            _ => return before.cloned().map(|resolved| Resolved { context, ..resolved }),
         };
         Some(Resolved {
             url: found.url.clone(),

@@ -49,6 +49,32 @@ fn an_etag_that_changed_while_the_controller_restarted_reloads_nothing() {
 }
 
 #[test]
+fn a_refused_edit_and_a_takeover_leave_what_runs_alone() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    let served = world.memory.orders.of("box").unwrap().replicas.clone();
+    world.edit("chat", |spec| {
+        spec.source.uri = "https://models/another.gguf".to_owned();
+        spec.context.min = Some(1 << 20);
+        spec.context.max = Some(1 << 20);
+    });
+    world.found("chat", |found| found.url = "https://models/another.gguf".to_owned());
+    world.round();
+    assert!(world.message("chat", "Accepted").starts_with("False=ContextOutOfRange"));
+    world.takeover();
+    world.round();
+    assert_eq!(world.memory.orders.of("box").unwrap().replicas, served);
+    world.serve(2, wire::ReplicaState::Ready);
+    world.round();
+    assert_eq!((world.state("chat"), world.loads("chat")), (ModelState::Ready, 1));
+    // What nothing runs of is told as it is.
+    world.model("new", |spec| spec.context.max = Some(1 << 20));
+    world.round();
+    let resolved = world.statuses["uid-new"].resolved.as_ref();
+    assert_eq!(resolved.map(|resolved| resolved.url.as_str()), Some("https://models/new.gguf"));
+}
+
+#[test]
 fn an_order_that_came_back_to_what_runs_is_spoken_for() {
     let mut world = World::new(2);
     world.bring_up("chat");
