@@ -66,7 +66,7 @@ impl Reconcile for Rounds {
         if let Err(error) = self.certificates.renew_own() {
             warn!(error = &error as &dyn std::error::Error, "renewing the controller's certificate failed");
         }
-        let snapshot = self.look();
+        let snapshot = self.look(epoch);
         self.outbid(&snapshot, epoch);
         let resolutions = self.resolve(&snapshot);
         let decision = decide::decide(&mut self.memory, &snapshot, &resolutions, &self.ground, epoch);
@@ -92,8 +92,8 @@ impl Reconcile for Rounds {
 }
 
 impl Rounds {
-    fn look(&mut self) -> Snapshot {
-        let mut snapshot = Snapshot::take(&self.caches, &self.links, &self.activity);
+    fn look(&mut self, epoch: u64) -> Snapshot {
+        let mut snapshot = Snapshot::take(&self.caches, &self.links, &self.activity, epoch);
         let machines = Machine::all(&snapshot, &self.ground.config, &self.ground.namespace);
         let address = |(name, machine): (&&str, &Machine<'_>)| {
             Some(((*name).to_owned(), machine.pod.as_ref()?.address(GRPC_PORT)?))
@@ -101,7 +101,7 @@ impl Rounds {
         let addresses: BTreeMap<String, String> = machines.iter().filter_map(address).collect();
         drop(machines);
         self.links.follow(&addresses, snapshot.at);
-        snapshot.links = self.links.states();
+        snapshot.links = self.links.states(epoch);
         snapshot
     }
 

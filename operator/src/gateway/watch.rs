@@ -23,12 +23,16 @@ use super::{
     },
 };
 
+/// A watch lasts this long and is then begun anew where it was: a connection that was
+/// lost in silence is noticed by then, and not only after the client's five minutes.
+const WATCH_SECONDS: u32 = 45;
+
 /// Tells each change of ServedModels. One that is being deleted is gone: the controller
 /// unloads its replicas at once.
 pub async fn models(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
     let api = Api::<ServedModel>::all(client);
     let fact = |model: &ServedModel| model.is_living().then(|| objects::model(model));
-    follow(api, watcher::Config::default(), fact, objects::model_key, |change| {
+    follow(api, fact, objects::model_key, |change| {
         let updates = updates.clone();
         async move { drop(updates.send(Update::Models(change)).await) }
     })
@@ -39,7 +43,7 @@ pub async fn models(client: Client, updates: mpsc::Sender<Update>) -> Infallible
 pub async fn workers(client: Client, updates: mpsc::Sender<Update>) -> Infallible {
     let api = Api::<Worker>::all(client);
     let fact = |worker: &Worker| Some(objects::worker(worker));
-    follow(api, watcher::Config::default(), fact, Worker::name_any, |change| {
+    follow(api, fact, Worker::name_any, |change| {
         let updates = updates.clone();
         async move { drop(updates.send(Update::Workers(change)).await) }
     })
@@ -106,7 +110,6 @@ fn read_credentials(secret: &Secret) -> Result<Credentials, CredentialsError> {
 /// begins anew is told as a whole, so that nothing vanishes in between.
 async fn follow<K, F, Key, Sent>(
     api: Api<K>,
-    config: watcher::Config,
     fact: impl Fn(&K) -> Option<F>,
     key: impl Fn(&K) -> Key,
     tell: impl Fn(Change<Key, F>) -> Sent,
@@ -117,7 +120,7 @@ where
     Sent: Future<Output = ()>,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut events = pin!(watcher(api, timed()).default_backoff());
     let mut listed = Vec::new();
     loop {
         match events.next().await {
@@ -145,14 +148,24 @@ where
     K::DynamicType: Default,
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
-    let mut objects = pin!(watcher::watch_object(api, name).default_backoff());
+    let config = timed().fields(&format!("metadata.name={name}"));
+    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut listed = None;
     loop {
-        match objects.next().await {
-            Some(Ok(object)) => tell(object),
+        match events.next().await {
+            Some(Ok(Event::Init)) => listed = None,
+            Some(Ok(Event::InitApply(object))) => listed = Some(object),
+            Some(Ok(Event::InitDone)) => tell(listed.take()),
+            Some(Ok(Event::Apply(object))) => tell(Some(object)),
+            Some(Ok(Event::Delete(_))) => tell(None),
             Some(Err(error)) => warn(&kind, &error),
             None => std::future::pending().await,
         }
     }
+}
+
+fn timed() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 fn warn(kind: &str, error: &watcher::Error) {
@@ -162,10 +175,45 @@ fn warn(kind: &str, error: &watcher::Error) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use axum::body::Body;
     use hearth_tls::{Identity, testing::TestCa};
     use k8s_openapi::ByteString;
+    use serde_json::json;
 
     use super::*;
+
+    /// An API server that lists one Lease and then nothing, and says nothing to a watch.
+    fn silent(seen: Arc<Mutex<Vec<String>>>) -> Client {
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let body = if query.contains("watch=true") {
+                Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>())
+            } else {
+                let item = json!({"metadata": {"name": "l", "resourceVersion": "1"}});
+                Body::from(json!({"metadata": {"resourceVersion": "1"}, "items": [item]}).to_string())
+            };
+            seen.lock().unwrap().push(query);
+            std::future::ready(Ok::<_, std::io::Error>(http::Response::new(body)))
+        });
+        Client::new(service, "hearth")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_says_nothing_is_begun_anew_within_a_minute() {
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let api = Api::<Lease>::namespaced(silent(seen.clone()), "hearth");
+        let mut told = Vec::new();
+        let watching = one(api, "l", |lease| told.push(lease.is_some()));
+        let _ = tokio::time::timeout(Duration::from_secs(60), watching).await;
+        assert_eq!(told, [true], "a watch that is begun anew is no news");
+        let seen = seen.lock().unwrap();
+        assert!(seen[0].contains("metadata.name%3Dl"), "{seen:?}");
+        let watches: Vec<_> = seen.iter().filter(|query| query.contains("timeoutSeconds=45")).collect();
+        assert_eq!((watches.len(), seen.len()), (2, 3), "{seen:?}");
+    }
 
     fn secret(parts: &[(&str, &str)]) -> Secret {
         let data =
@@ -183,7 +231,7 @@ mod tests {
         let first = live.borrow().clone().unwrap();
         let before = first.current();
         put_in_force(&live, ca.credentials(&Identity::Gateway));
-        assert!(!std::sync::Arc::ptr_eq(&before, &first.current()), "those who hold it see the new one");
+        assert!(!Arc::ptr_eq(&before, &first.current()), "those who hold it see the new one");
         assert!(read_credentials(&secret(&parts[..2])).is_err());
         assert!(read_credentials(&Secret::default()).is_err());
     }

@@ -169,7 +169,7 @@ pub fn decide<'a>(
         let asleep = verdict.is_accepted() && memory.wakefulness.sleeps(&uid, sign, at);
         // What is refused was not asked whether it sleeps: its time stands still.
         if verdict.is_accepted() {
-            again = earlier(at, again, memory.wakefulness.next(&uid, sign.idle_after));
+            again = earlier(at, again, memory.wakefulness.next(&uid, sign));
         }
         let running = u32::try_from(count(&intent, |_| true)).unwrap_or(u32::MAX);
         let asked = u32::try_from(model.spec.replicas).unwrap_or(0);
@@ -259,9 +259,17 @@ fn sign(model: &ServedModel, uid: &str, intent: &[ReplicaStatus], snapshot: &Sna
         );
         told.state == ReplicaState::Ready
     };
+    let is_busy = |replica: &ReplicaStatus| {
+        let id = replica_id(uid, replica.ordinal);
+        let told = snapshot.links.get(&replica.worker).filter(|link| link.up);
+        let told = told.and_then(|link| link.last.as_ref()?.replicas.iter().find(|told| told.id == id));
+        told.is_some_and(|told| told.outstanding_requests > 0)
+    };
     wake::Sign {
         idle_after: model.spec.idle_after.map(Duration::from),
         activity: snapshot.activity.get(&key).copied().unwrap_or_default(),
+        heard: snapshot.heard,
+        busy: intent.iter().any(is_busy),
         ready: !intent.is_empty() && count(intent, is_ready) == count(intent, |_| true),
         slept: model.status.as_ref().is_some_and(|s| s.state == Some(ModelState::Stopped))
             && model.spec.replicas > 0,

@@ -13,6 +13,8 @@ pub(super) struct Wakefulness(BTreeMap<String, Model>);
 struct Model {
     asleep: bool,
     asked: Instant,
+    /// When this was last looked at.
+    seen: Instant,
 }
 
 /// What is known of a model in this round.
@@ -22,6 +24,11 @@ pub(super) struct Sign {
     pub idle_after: Option<Duration>,
     /// What the gateways told.
     pub activity: ModelActivity,
+    /// Whether any gateway tells. While none does, requests come and go unseen, and
+    /// time does not count as idle.
+    pub heard: bool,
+    /// Whether a worker tells of requests that one of its replicas is answering.
+    pub busy: bool,
     /// Whether all its replicas answer requests. The time that it takes to load
     /// is not idleness.
     pub ready: bool,
@@ -36,12 +43,18 @@ impl Wakefulness {
             self.0.remove(uid);
             return false;
         };
-        let model = self.0.entry(uid.to_owned()).or_insert(Model { asleep: sign.slept, asked: at });
+        let new = Model { asleep: sign.slept, asked: at, seen: at };
+        let model = self.0.entry(uid.to_owned()).or_insert(new);
+        let passed = at.saturating_duration_since(model.seen);
+        model.seen = at;
         if sign.activity.is_asked_for() {
-            *model = Model { asleep: false, asked: at };
+            *model = Model { asleep: false, asked: at, seen: at };
         } else if !model.asleep {
-            if !sign.ready {
+            // What ends while a model falls asleep does not wake it.
+            if !sign.ready || sign.busy {
                 model.asked = at;
+            } else if !sign.heard {
+                model.asked = (model.asked + passed).min(at);
             } else if let Some(idle) = sign.activity.idle {
                 let asked = at.checked_sub(idle).unwrap_or(model.asked);
                 model.asked = model.asked.max(asked);
@@ -51,10 +64,10 @@ impl Wakefulness {
         model.asleep
     }
 
-    /// When the next model may fall asleep.
-    pub(super) fn next(&self, uid: &str, idle_after: Option<Duration>) -> Option<Instant> {
-        let model = self.0.get(uid).filter(|model| !model.asleep)?;
-        Some(model.asked + idle_after?)
+    /// When a model may fall asleep next.
+    pub(super) fn next(&self, uid: &str, sign: Sign) -> Option<Instant> {
+        let model = self.0.get(uid).filter(|model| !model.asleep && sign.heard)?;
+        Some(model.asked + sign.idle_after?)
     }
 
     /// Forgets models that are gone.
@@ -73,6 +86,8 @@ mod tests {
         Sign {
             idle_after: Some(10 * MINUTE),
             activity: ModelActivity { waiting, running: 0, idle },
+            heard: true,
+            busy: false,
             ready: true,
             slept: false,
         }
@@ -84,7 +99,7 @@ mod tests {
         assert!(!all.sleeps("m", sign(0, None), at));
         assert!(!all.sleeps("m", sign(0, Some(MINUTE)), at + 9 * MINUTE));
         assert!(!all.sleeps("m", sign(0, None), at + 17 * MINUTE), "asked at minute 8");
-        assert_eq!(all.next("m", Some(10 * MINUTE)), Some(at + 18 * MINUTE));
+        assert_eq!(all.next("m", sign(0, None)), Some(at + 18 * MINUTE));
         assert!(all.sleeps("m", sign(0, None), at + 18 * MINUTE));
         assert!(
             all.sleeps("m", sign(0, Some(Duration::ZERO)), at + 19 * MINUTE),
@@ -104,5 +119,31 @@ mod tests {
         assert!(all.sleeps("n", slept, at));
         let never = Sign { idle_after: None, ..slept };
         assert!(!all.sleeps("n", never, at));
+    }
+    #[test]
+    fn time_in_which_no_gateway_tells_is_not_idle() {
+        let (mut all, at) = (Wakefulness::default(), Instant::now());
+        let unheard = Sign { heard: false, ..sign(0, None) };
+        assert!(!all.sleeps("m", sign(0, None), at));
+        assert!(!all.sleeps("m", sign(0, None), at + 4 * MINUTE));
+        for minute in [5, 30, 64] {
+            assert!(!all.sleeps("m", unheard, at + minute * MINUTE));
+        }
+        assert_eq!(all.next("m", unheard), None, "nothing happens by waiting");
+        assert!(!all.sleeps("m", sign(0, None), at + 65 * MINUTE));
+        assert_eq!(all.next("m", sign(0, None)), Some(at + 70 * MINUTE));
+        assert!(all.sleeps("m", sign(0, None), at + 70 * MINUTE));
+        assert!(all.sleeps("m", unheard, at + 71 * MINUTE), "nobody wakes it");
+    }
+
+    #[test]
+    fn what_answers_requests_does_not_fall_asleep_whoever_sent_them() {
+        let (mut all, at) = (Wakefulness::default(), Instant::now());
+        let busy = Sign { busy: true, ..sign(0, None) };
+        assert!(!all.sleeps("m", busy, at));
+        assert!(!all.sleeps("m", busy, at + 20 * MINUTE));
+        assert!(!all.sleeps("m", sign(0, None), at + 29 * MINUTE));
+        assert!(all.sleeps("m", sign(0, None), at + 30 * MINUTE));
+        assert!(all.sleeps("m", busy, at + 31 * MINUTE), "its last request ends while it is unloaded");
     }
 }

@@ -72,6 +72,11 @@ impl Activity {
         models
     }
 
+    /// Whether any gateway tells.
+    pub fn is_heard(&self) -> bool {
+        !self.lock().sessions.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that holds the lock can leave the state half-written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -117,6 +122,7 @@ mod tests {
         let (activity, trigger) = (Activity::default(), Trigger::default());
         let first = activity.open(&trigger);
         let second = activity.open(&trigger);
+        assert!(!activity.is_heard(), "nothing was told yet");
         first.told(report(1, 60));
         second.told(report(2, 30));
         let key = ("default".to_owned(), "chat".to_owned());
@@ -127,7 +133,9 @@ mod tests {
         drop(second);
         let told = activity.models(later)[&key];
         assert_eq!((told.waiting, told.idle.unwrap().as_secs() / 10), (1, 7));
+        assert!(activity.is_heard());
         drop(first);
+        assert!(!activity.is_heard());
         assert!(activity.models(later).is_empty());
     }
 }

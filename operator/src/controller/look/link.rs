@@ -20,6 +20,9 @@ const CALL: Duration = Duration::from_secs(5);
 /// Between two tries to reach a worker, or to hand it an intent: a worker that
 /// starts is met within a second.
 const RETRY: Duration = Duration::from_millis(500);
+/// An epoch grows by one with each leader, so that none is this far from another. The
+/// word of one worker must not use them up for all.
+const FARTHEST: u64 = 1 << 32;
 
 /// What is known of a worker through its link.
 #[derive(Debug, Clone)]
@@ -42,13 +45,32 @@ impl LinkState {
         Self { since: now, up: false, error: None, last: None, outbid: None }
     }
 
+    /// The link as a leader of `epoch` takes it: a worker that claims to hold to an
+    /// epoch that no leader can have had can be told nothing, and is not believed.
+    pub fn believed(self, epoch: u64) -> Self {
+        let applied = self.last.as_ref().and_then(|last| last.applied);
+        let claims = [applied, self.outbid].into_iter().flatten().map(|fence| fence.epoch);
+        match claims.max().filter(|claim| claim.saturating_sub(epoch) > FARTHEST) {
+            None => self,
+            Some(claim) => {
+                let why = format!(
+                    "it claims to hold to a leader of epoch {claim}, which cannot have been: the present one \
+                     is {epoch}; delete the Worker, and its store with it, to begin anew"
+                );
+                Self { up: false, error: Some(why.into()), outbid: None, ..self }
+            }
+        }
+    }
+
     /// The epoch of another leader that the worker holds to rather than to one who
     /// leads in `epoch`. A worker that refused us does so also with our own epoch,
     /// if two leaders came to have the same.
     pub fn outbids(&self, epoch: u64) -> Option<u64> {
+        let can_be = |known: &u64| known.saturating_sub(epoch) <= FARTHEST;
         let refused = self.outbid.map(|fence| fence.epoch).filter(|known| *known >= epoch);
         let applied = self.last.as_ref().and_then(|last| last.applied).map(|fence| fence.epoch);
-        refused.max(applied.filter(|known| *known > epoch))
+        let newer = applied.filter(|known| *known > epoch);
+        refused.into_iter().chain(newer).filter(can_be).max()
     }
 }
 

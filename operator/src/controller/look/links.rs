@@ -56,9 +56,10 @@ impl Links {
         }
     }
 
-    /// What is known through the links.
-    pub fn states(&self) -> BTreeMap<String, LinkState> {
-        self.open.iter().map(|(worker, open)| (worker.clone(), open.state.borrow().clone())).collect()
+    /// What a leader of `epoch` knows through the links.
+    pub fn states(&self, epoch: u64) -> BTreeMap<String, LinkState> {
+        let known = |open: &Open| open.state.borrow().clone().believed(epoch);
+        self.open.iter().map(|(worker, open)| (worker.clone(), known(open))).collect()
     }
 
     /// What a worker shall hold. Handed over until the worker took it; an

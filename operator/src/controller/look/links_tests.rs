@@ -111,11 +111,11 @@ impl Scene {
             }
             let _ = tokio::time::timeout(Duration::from_millis(50), self.trigger.pulled()).await;
         }
-        panic!("in vain: {what}; {:?}", self.links.states());
+        panic!("in vain: {what}; {:?}", self.links.states(1));
     }
 
     fn is_up(&self) -> bool {
-        self.links.states().get("box").is_some_and(|state| state.up)
+        self.links.states(1).get("box").is_some_and(|state| state.up)
     }
 
     fn applied(&self) -> Vec<u64> {
@@ -140,7 +140,7 @@ async fn an_intent_is_handed_over_once_and_again_after_the_worker_was_away() {
     scene.until("applied", |s| s.applied() == [1]).await;
     scene.fake.away.send_replace(true);
     scene.until("down", |s| !s.is_up()).await;
-    let state = scene.links.states()["box"].clone();
+    let state = scene.links.states(1)["box"].clone();
     assert!(state.error.is_some() && state.last.is_some(), "what it told last is remembered");
     scene.fake.away.send_replace(false);
     scene.until("applied again", |s| s.is_up() && s.applied() == [1, 1]).await;
@@ -159,7 +159,7 @@ async fn a_refused_intent_is_tried_again_and_a_newer_leader_is_noticed() {
         .extend([Status::internal("the disk is full"), Status::failed_precondition("epoch 9 is in force")]);
     scene.follow(&address);
     scene.links.intend("box", intent(2));
-    scene.until("outbid", |s| s.links.states()["box"].outbid.is_some_and(|fence| fence.epoch == 9)).await;
+    scene.until("outbid", |s| s.links.states(1)["box"].outbid.is_some_and(|fence| fence.epoch == 9)).await;
     scene.until("applied", |s| s.applied() == [2]).await;
 }
 
@@ -168,10 +168,10 @@ async fn another_process_at_the_address_is_not_taken_for_the_worker() {
     let mut scene = Scene::new();
     let (address, _guard) = scene.serve("attic", "127.0.0.1:0").await;
     scene.follow(&address);
-    scene.until("refused", |s| s.links.states()["box"].error.is_some()).await;
+    scene.until("refused", |s| s.links.states(1)["box"].error.is_some()).await;
     assert!(!scene.is_up());
     scene.links.follow(&BTreeMap::new(), Instant::now());
-    assert!(scene.links.states().is_empty());
+    assert!(scene.links.states(1).is_empty());
 }
 
 #[test]
@@ -185,4 +185,21 @@ fn an_epoch_is_outbid_if_it_is_greater_or_if_we_were_refused_with_the_same() {
     assert_eq!(applied(6).outbids(5), Some(6));
     let refused = LinkState { outbid: Some(fence(5)), ..applied(5) };
     assert_eq!((refused.outbids(5), refused.outbids(6)), (Some(5), None));
+    let absurd = applied(u64::MAX);
+    assert_eq!(absurd.outbids(5), None, "nobody can lead after that");
+    let refused = LinkState { outbid: Some(fence(6)), ..absurd };
+    assert_eq!(refused.outbids(5), Some(6));
+}
+
+#[test]
+fn a_worker_with_an_epoch_that_cannot_be_is_not_believed() {
+    let told =
+        |epoch| WatchResponse { applied: Some(Fence { epoch, generation: 1 }), ..WatchResponse::default() };
+    let link =
+        |epoch| LinkState { up: true, last: Some(Arc::new(told(epoch))), ..LinkState::new(Instant::now()) };
+    assert!(link(6).believed(5).up && link(4).believed(5).up);
+    let absurd = link(u64::MAX).believed(5);
+    assert!(!absurd.up && absurd.error.as_deref().unwrap().contains(&u64::MAX.to_string()));
+    let refused = LinkState { outbid: Some(Fence { epoch: u64::MAX, generation: 1 }), ..link(5) };
+    assert!(!refused.believed(5).up);
 }

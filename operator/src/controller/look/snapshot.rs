@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub links: BTreeMap<String, LinkState>,
     /// What the gateways told, by namespace and name of the model.
     pub activity: BTreeMap<(String, String), ModelActivity>,
+    /// Whether any gateway tells.
+    pub heard: bool,
     /// The moment, for ages.
     pub at: Instant,
     /// The moment, for people: in whole seconds, as the API server keeps times.
@@ -42,8 +44,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What the caches, links and gateways say now.
-    pub fn take(caches: &Caches, links: &Links, activity: &Activity) -> Self {
+    /// What the caches, links and gateways say now, to a leader of `epoch`.
+    pub fn take(caches: &Caches, links: &Links, activity: &Activity, epoch: u64) -> Self {
         let at = Instant::now();
         let mut models = caches.models.state();
         models.sort_by_cached_key(|model| {
@@ -60,8 +62,9 @@ impl Snapshot {
             claims: by_name(&caches.claims),
             secrets: by_name(&caches.secrets),
             runtime_classes: caches.runtime_classes.state().iter().map(|class| class.name_any()).collect(),
-            links: links.states(),
+            links: links.states(epoch),
             activity: activity.models(at),
+            heard: activity.is_heard(),
             at,
             now: whole_second(Timestamp::now()),
         }

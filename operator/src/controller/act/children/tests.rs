@@ -53,6 +53,7 @@ fn snapshot() -> Snapshot {
         runtime_classes: BTreeSet::new(),
         links: BTreeMap::new(),
         activity: BTreeMap::new(),
+        heard: true,
         at: Instant::now(),
         now: Timestamp::UNIX_EPOCH,
     }

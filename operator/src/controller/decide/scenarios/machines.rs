@@ -55,6 +55,20 @@ fn a_worker_that_falls_silent_loses_its_routes_at_once_and_its_models_later() {
 }
 
 #[test]
+fn a_worker_that_is_not_believed_loses_its_models() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.told(|told| told.applied = Some(wire::Fence { epoch: u64::MAX, generation: 1 }));
+    let link = world.snapshot.links.remove("box").unwrap().believed(EPOCH);
+    world.snapshot.links.insert("box".to_owned(), link);
+    world.later(GONE_AFTER);
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting);
+    let why = world.message("chat", "Placed");
+    assert!(why.contains("does not answer"), "{why}");
+}
+
+#[test]
 fn a_gpu_that_the_kubelet_calls_unhealthy_is_planned_around() {
     let mut world = World::new(2);
     world.bring_up("chat");

@@ -86,6 +86,27 @@ fn a_model_that_nobody_asks_for_sleeps_and_wakes_on_the_first_request() {
 }
 
 #[test]
+fn a_model_that_answers_unseen_requests_does_not_sleep() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.edit("chat", |spec| spec.idle_after = Some(hearth_api::Duration::from_mins(10)));
+    world.round();
+    world.snapshot.heard = false;
+    world.later(Duration::from_secs(20 * 60));
+    world.round();
+    assert_eq!((world.state("chat"), world.again), (ModelState::Ready, None), "no gateway can tell");
+    world.snapshot.heard = true;
+    world.told(|told| told.replicas[0].outstanding_requests = 1);
+    world.later(Duration::from_secs(20 * 60));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Ready, "its worker knows of a request");
+    world.told(|told| told.replicas[0].outstanding_requests = 0);
+    world.later(Duration::from_secs(10 * 60));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Stopped);
+}
+
+#[test]
 fn of_two_models_with_one_name_the_older_is_served() {
     let mut world = World::new(2);
     world.bring_up("chat");

@@ -76,6 +76,7 @@ impl World {
             runtime_classes: BTreeSet::from(["nvidia".to_owned()]),
             links: BTreeMap::new(),
             activity: BTreeMap::new(),
+            heard: true,
             at: Instant::now(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
         };
