@@ -28,7 +28,11 @@ use crate::supervise::{Launcher, SocketDir};
 /// For connections to close once nothing runs on them.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// For engine processes to end; each is killed well within.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// All of it, twice the first. The controller leaves 10 s of a Pod's grace period for
+/// this: beyond them the kubelet ends us in the middle of it.
+const LAST_WORDS: Duration = CLOSE_WITHIN.saturating_mul(2).saturating_add(STOP_WITHIN);
+const _: () = assert!(LAST_WORDS.as_secs() < 10, "the kubelet does not wait for this");
 
 /// What `serve` needs to know.
 #[derive(Debug)]

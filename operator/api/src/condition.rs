@@ -132,6 +132,8 @@ reasons! {
         NotMeasured,
         /// Models may be placed.
         InService,
+        /// Models may be placed, but some fields have no effect yet: the message names them.
+        PartlyWithoutEffect,
         /// `spec.closed` is set.
         ClosedByAdministrator,
         /// A field of the spec is wrong.

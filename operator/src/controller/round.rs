@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tracing::{debug, warn};
 
 use super::act::{self, ActError, Certificates, Hands};
-use super::build::{GRPC_PORT, tls_secret_name};
+use super::build::{AUTHORITY_SECRET, GRPC_PORT, tls_secret_name};
 use super::decide::{self, Decision, Ground, Memory};
 use super::leader::Leadership;
 use super::look::{Activity, Caches, Links, Machine, Resolution, Resolver, Snapshot};
@@ -63,10 +63,8 @@ impl Reconcile for Rounds {
     async fn round(&mut self, epoch: u64) -> Outcome {
         let began = Instant::now();
         self.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
-        if let Err(error) = self.certificates.renew_own() {
-            warn!(error = &error as &dyn std::error::Error, "renewing the controller's certificate failed");
-        }
         let snapshot = self.look(epoch);
+        self.certify(&snapshot);
         self.outbid(&snapshot, epoch);
         let resolutions = self.resolve(&snapshot);
         let decision = decide::decide(&mut self.memory, &snapshot, &resolutions, &self.ground, epoch);
@@ -103,6 +101,17 @@ impl Rounds {
         self.links.follow(&addresses, snapshot.at);
         snapshot.links = self.links.states(epoch);
         snapshot
+    }
+
+    /// Sees to the authority and to our own certificate.
+    fn certify(&mut self, snapshot: &Snapshot) {
+        let secret = snapshot.secrets.get(AUTHORITY_SECRET).map(AsRef::as_ref);
+        if let Err(error) = self.certificates.follow(secret) {
+            warn!(error = &error as &dyn std::error::Error, "the authority's Secret is not taken over");
+        }
+        if let Err(error) = self.certificates.renew_own() {
+            warn!(error = &error as &dyn std::error::Error, "renewing the controller's certificate failed");
+        }
     }
 
     /// A worker that holds to another leader refuses us: the election takes an

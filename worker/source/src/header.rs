@@ -1,7 +1,10 @@
 //! The header of a file that is not here: read by range, as much as the parser asks.
 
+use std::path::{Path, PathBuf};
+
+use hearth_model::Model;
 use hearth_model::gguf::{self, FIRST_READ_BYTES};
-use hearth_model::{Header, Model, ReadError};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use url::Url;
 
 use crate::error::shown;
@@ -10,7 +13,7 @@ use crate::{HeaderFetchError, HttpError, Location, Resolved, Sources, Token};
 
 impl Sources {
     /// Reads the header of a resolved file, a few megabytes at most of the whole,
-    /// and understands it.
+    /// and understands it. Waits while others take the memory that headers may take.
     ///
     /// # Errors
     /// The source does not answer, or the file is not a model that can be served.
@@ -19,45 +22,69 @@ impl Sources {
         resolved: &Resolved,
         token: Option<&Token>,
     ) -> Result<Model, HeaderFetchError> {
-        let header = match &resolved.location {
-            Location::Web(url) => remote(self.http(), url, resolved.size_bytes, token).await?,
+        let mut bytes = match &resolved.location {
+            Location::Web(url) => Bytes::Web { http: self.http(), url, token },
             Location::Claim { claim, path } => {
-                let file = self.mounted(claim, path).await.map_err(HeaderFetchError::Claim)?.file;
-                let read = tokio::task::spawn_blocking({
-                    let file = file.clone();
-                    move || gguf::read_file(&file)
-                });
-                let ended = |e: tokio::task::JoinError| HeaderFetchError::Io {
-                    path: file,
-                    source: std::io::Error::other(e),
-                };
-                read.await.map_err(ended)?.map_err(|e| match e {
-                    ReadError::Io { path, source } => HeaderFetchError::Io { path, source },
-                    ReadError::Header { source, .. } => HeaderFetchError::Header(source),
-                })?
+                let path = self.mounted(claim, path).await.map_err(HeaderFetchError::Claim)?.file;
+                let opened = tokio::fs::File::open(&path).await;
+                let file = opened.map_err(|source| io(&path, source))?;
+                Bytes::File { file, path }
             }
         };
-        Ok(Model::from_gguf(&header)?)
+        let size_bytes = resolved.size_bytes;
+        let mut wanted = FIRST_READ_BYTES.min(size_bytes);
+        let mut share = self.headers().take(wanted).await;
+        let mut prefix: Vec<u8> = Vec::new();
+        loop {
+            bytes.extend(&mut prefix, wanted).await?;
+            match gguf::parse(&prefix, Some(size_bytes))? {
+                gguf::Progress::Done(header) => return Ok(Model::from_gguf(&header)?),
+                // Larger than what is there, and at most the size: the parser refuses
+                // a file whose end it has seen.
+                gguf::Progress::Need(more) => wanted = more,
+            }
+            if !share.fits(wanted) {
+                prefix = Vec::new();
+                share = share.exchange(wanted).await;
+                bytes.rewind().await?;
+            }
+        }
     }
 }
 
-async fn remote(
-    http: &Http,
-    url: &Url,
-    size_bytes: u64,
-    token: Option<&Token>,
-) -> Result<Header, HeaderFetchError> {
-    let mut prefix: Vec<u8> = Vec::new();
-    let mut wanted = FIRST_READ_BYTES.min(size_bytes);
-    loop {
-        extend(http, url, token, &mut prefix, wanted).await?;
-        match gguf::parse(&prefix, Some(size_bytes))? {
-            gguf::Progress::Done(header) => return Ok(*header),
-            // Larger than what is there, and at most the size: the parser refuses
-            // a file whose end it has seen.
-            gguf::Progress::Need(more) => wanted = more,
+/// Where a file's bytes come from, from its beginning on.
+enum Bytes<'a> {
+    Web { http: &'a Http, url: &'a Url, token: Option<&'a Token> },
+    File { file: tokio::fs::File, path: PathBuf },
+}
+
+impl Bytes<'_> {
+    /// Makes the prefix `wanted` bytes long.
+    async fn extend(&mut self, prefix: &mut Vec<u8>, wanted: u64) -> Result<(), HeaderFetchError> {
+        match self {
+            Self::Web { http, url, token } => Ok(extend(http, url, *token, prefix, wanted).await?),
+            Self::File { file, path } => {
+                let missing = wanted.saturating_sub(prefix.len() as u64);
+                let read = file.take(missing).read_to_end(prefix).await;
+                match read.map_err(|source| io(path, source))? {
+                    read if read as u64 == missing => Ok(()),
+                    _ => Err(io(path, std::io::ErrorKind::UnexpectedEof.into())),
+                }
+            }
         }
     }
+
+    /// Goes back to the beginning.
+    async fn rewind(&mut self) -> Result<(), HeaderFetchError> {
+        match self {
+            Self::Web { .. } => Ok(()),
+            Self::File { file, path } => file.rewind().await.map(drop).map_err(|source| io(path, source)),
+        }
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> HeaderFetchError {
+    HeaderFetchError::Io { path: path.to_owned(), source }
 }
 
 /// Makes the prefix `wanted` bytes long.
@@ -90,4 +117,49 @@ async fn extend(
         prefix.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hearth_model::testing::{TinyLlama, tiny_llama};
+    use hearth_model::{Array, Value};
+
+    use super::*;
+    use crate::Policy;
+
+    #[tokio::test]
+    async fn headers_wait_while_others_take_the_memory_for_them() {
+        let claims = tempfile::tempdir().unwrap();
+        std::fs::create_dir(claims.path().join("models")).unwrap();
+        let filler = Value::Array(Array::U8(vec![7; 3 << 20]));
+        let large = TinyLlama::new(1).builder().meta("test.filler", filler).build();
+        let sources = Sources::new(Policy { claims: claims.path().to_owned(), ..Policy::default() }).unwrap();
+        let resolved = |name: &str, bytes: &[u8]| {
+            std::fs::write(claims.path().join("models").join(name), bytes).unwrap();
+            Resolved {
+                location: Location::Claim { claim: "models".to_owned(), path: name.to_owned() },
+                revision: String::new(),
+                sha256: None,
+                size_bytes: bytes.len() as u64,
+            }
+        };
+        let (small, large) = (resolved("small.gguf", &tiny_llama(1)), resolved("large.gguf", &large));
+        let all = sources.headers().take(u64::MAX).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), sources.header(&small, None)).await;
+        assert!(early.is_err(), "there is no room");
+        drop(all);
+        assert_eq!(sources.header(&small, None).await.unwrap().dims.layers, 2);
+        // Room for the beginning of a large one alone, until the rest is given back.
+        let rest = sources.headers().take(63 << 20).await;
+        let reading = tokio::spawn({
+            let sources = sources.clone();
+            async move { sources.header(&large, None).await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!reading.is_finished(), "there is no room for all of it");
+        drop(rest);
+        assert_eq!(reading.await.unwrap().unwrap().dims.layers, 2);
+    }
 }

@@ -10,6 +10,7 @@
 //! Any namespace may name a URL, so every address that is dialled goes through
 //! [`Policy`] first.
 
+mod budget;
 mod digest;
 mod error;
 mod header;

@@ -91,6 +91,11 @@ pub enum ModelState {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Resolved {
+    /// The spec.source.uri that was resolved.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub uri: String,
+
     /// Where the bytes are.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 2048))]

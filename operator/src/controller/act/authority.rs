@@ -22,6 +22,8 @@ use crate::controller::build::{AUTHORITY_SECRET, authority_secret, leaf_secret};
 /// The authority, and our own certificate.
 pub struct Certificates {
     authority: Authority,
+    /// The data of the Secret that it was read from.
+    read: BTreeMap<String, ByteString>,
     live: Live,
     life: Life,
 }
@@ -60,27 +62,35 @@ impl Certificates {
     /// When the Secret cannot be read or made, or holds no authority.
     pub async fn open(client: &Client, namespace: &str) -> Result<Self, CertificatesError> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let authority =
-            match answered(api.get_opt(AUTHORITY_SECRET)).await.map_err(CertificatesError::Read)? {
-                Some(secret) => authority_from(&secret.data.unwrap_or_default())?,
-                None => Self::create(&api, namespace).await?,
-            };
-        let (credentials, life) = own(&authority)?;
-        Ok(Self { authority, live: Live::new(credentials), life })
+        let read = match answered(api.get_opt(AUTHORITY_SECRET)).await.map_err(CertificatesError::Read)? {
+            Some(secret) => secret.data.unwrap_or_default(),
+            None => Self::create(&api, namespace).await?,
+        };
+        Self::of(read)
     }
 
-    async fn create(api: &Api<Secret>, namespace: &str) -> Result<Authority, CertificatesError> {
+    fn of(read: BTreeMap<String, ByteString>) -> Result<Self, CertificatesError> {
+        let authority = authority_from(&read)?;
+        let (credentials, life) = own(&authority)?;
+        Ok(Self { authority, read, live: Live::new(credentials), life })
+    }
+
+    async fn create(
+        api: &Api<Secret>,
+        namespace: &str,
+    ) -> Result<BTreeMap<String, ByteString>, CertificatesError> {
         let (authority, key) = Authority::generate(SystemTime::now())?;
-        let secret = authority_secret(namespace, authority_secret_data(&authority, &key));
+        let data = authority_secret_data(&authority, &key);
+        let secret = authority_secret(namespace, data.clone());
         match answered(api.create(&PostParams::default(), &secret)).await {
             Ok(_) => {
                 info!("a new certificate authority was made");
-                Ok(authority)
+                Ok(data)
             }
             // Somebody was faster: theirs is the one.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let secret = answered(api.get(AUTHORITY_SECRET)).await.map_err(CertificatesError::Read)?;
-                Ok(authority_from(&secret.data.unwrap_or_default())?)
+                Ok(secret.data.unwrap_or_default())
             }
             Err(error) => Err(CertificatesError::Write(error)),
         }
@@ -89,6 +99,26 @@ impl Certificates {
     /// Our own certificate, as it is renewed.
     pub fn live(&self) -> Live {
         self.live.clone()
+    }
+
+    /// Takes over what the authority's Secret came to hold: another authority, or one
+    /// more to trust. What signs stays the same without a Secret, and as long as the
+    /// Secret holds none: machines trust it.
+    ///
+    /// # Errors
+    /// When the Secret holds no authority. Said once for each thing that it holds.
+    pub fn follow(&mut self, secret: Option<&Secret>) -> Result<(), CertificatesError> {
+        let Some(data) = secret.and_then(|secret| secret.data.as_ref()) else { return Ok(()) };
+        if *data == self.read {
+            return Ok(());
+        }
+        self.read.clone_from(data);
+        let authority = authority_from(data)?;
+        let (credentials, life) = own(&authority)?;
+        self.live.replace(credentials);
+        (self.authority, self.life) = (authority, life);
+        info!("the certificate authority was replaced");
+        Ok(())
     }
 
     /// Signs our own certificate anew if it is due.
@@ -156,14 +186,15 @@ fn own(authority: &Authority) -> Result<(Credentials, Life), CertificatesError> 
 impl Certificates {
     /// Of an authority that lies nowhere.
     pub(super) fn invented() -> Self {
-        let (authority, _) = Authority::generate(SystemTime::now()).unwrap();
-        let (credentials, life) = own(&authority).unwrap();
-        Self { authority, live: Live::new(credentials), life }
+        let (authority, key) = Authority::generate(SystemTime::now()).unwrap();
+        Self::of(authority_secret_data(&authority, &key)).unwrap()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn certificates() -> Certificates {
@@ -189,5 +220,22 @@ mod tests {
         let data = leaf_secret_data(&certificates.authority, &issued);
         let due = Secret { data: Some(data), ..fresh };
         assert!(leaf(&certificates, Some(&due)).is_some(), "due");
+    }
+
+    #[test]
+    fn another_authority_is_taken_over_and_none_is_not() {
+        let (mut ours, theirs) = (certificates(), certificates());
+        let secret =
+            |data: &BTreeMap<String, ByteString>| Secret { data: Some(data.clone()), ..Secret::default() };
+        let before = ours.live().current();
+        ours.follow(None).unwrap();
+        ours.follow(Some(&secret(&ours.read.clone()))).unwrap();
+        let damaged = secret(&BTreeMap::new());
+        assert!(ours.follow(Some(&damaged)).is_err());
+        assert!(ours.follow(Some(&damaged)).is_ok(), "it was said");
+        assert!(Arc::ptr_eq(&before, &ours.live().current()), "nothing is signed anew");
+        ours.follow(Some(&secret(&theirs.read))).unwrap();
+        assert_eq!(ours.authority.trust_pem(), theirs.authority.trust_pem());
+        assert!(!Arc::ptr_eq(&before, &ours.live().current()), "our own is of the same authority");
     }
 }

@@ -17,8 +17,9 @@ use crate::controller::config::Config;
 pub const GRPC_PORT: i32 = 9090;
 /// Port of the worker's probes and metrics.
 const HTTP_PORT: i32 = 9091;
-/// Of the Pod's grace period, what is not for running requests.
-const LAST_WORDS_SECONDS: i64 = 5;
+/// Of the Pod's grace period, what is not for running requests: the worker's own last
+/// words, which take 9 s at the most, and the time until it hears of its end.
+const LAST_WORDS_SECONDS: i64 = 10;
 
 /// The container.
 pub(super) fn container(plan: &PodPlan<'_>, config: &Config) -> Container {

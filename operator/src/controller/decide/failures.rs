@@ -50,6 +50,11 @@ impl Failures {
         self.0.insert(worker.to_owned(), failure);
     }
 
+    /// Forgets machines that are gone.
+    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+        self.0.retain(|worker, _| exists(worker));
+    }
+
     /// A Pod runs well: its machine's failures are forgotten once it did so for
     /// a while.
     pub fn forgive(&mut self, worker: &str, now: Instant) {

@@ -46,6 +46,8 @@ impl Memory {
         self.setbacks.retain(|uid| uids.contains(uid));
         self.idle.retain(|worker, _| snapshot.workers.contains_key(worker));
         self.unsettled.retain(|worker, _| snapshot.workers.contains_key(worker));
+        self.failures.retain(|worker| snapshot.workers.contains_key(worker));
+        self.orders.retain(|worker| snapshot.workers.contains_key(worker));
         for model in snapshot.living() {
             let (Some(uid), Some(status)) = (model.uid(), &model.status) else { continue };
             if self.intents.contains_key(&uid) {

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearth_api::ServedModel;
-use hearth_api::model::{ModelState, ReplicaState, ReplicaStatus, count};
+use hearth_api::model::{ModelState, ReplicaState, ReplicaStatus, Resolved, Source, count};
+use hearth_api::{ServedModel, ServedModelSpec};
 use hearth_plan::{Observed, Plan, WorkerState};
 use hearth_proto::worker::v1::{self as wire, Replica};
 use k8s_openapi::jiff::Timestamp;
@@ -108,8 +108,9 @@ pub fn asks(snapshot: &Snapshot) -> BTreeMap<String, (Ask, Option<String>)> {
         verdicts.get(&uid)?.is_accepted().then_some(())?;
         let source = &model.spec.source;
         let status = model.status.as_ref();
-        let is_current = status.and_then(|s| s.observed_generation) == model.metadata.generation;
-        let pinned = status.filter(|_| is_current).and_then(|s| s.resolved.as_ref()?.revision.clone());
+        let resolved = status.and_then(|status| status.resolved.as_ref());
+        let pinned =
+            resolved.filter(|resolved| answers(resolved, &model.spec)).and_then(|r| r.revision.clone());
         let ask = Ask {
             namespace: model.namespace().unwrap_or_default(),
             uri: source.uri.clone(),
@@ -120,6 +121,18 @@ pub fn asks(snapshot: &Snapshot) -> BTreeMap<String, (Ask, Option<String>)> {
         Some((uid, (ask, pinned)))
     };
     snapshot.living().filter_map(ask).collect()
+}
+
+/// Whether what was found out answers what a spec asks now, whatever else of it was
+/// edited since: then the same is served on, though a branch may have moved.
+fn answers(resolved: &Resolved, spec: &ServedModelSpec) -> bool {
+    let Source { uri, sha256, secret_ref: _ } = &spec.source;
+    let fits = |asked: &str, found: &Option<String>| {
+        found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(asked))
+    };
+    resolved.uri == *uri
+        && sha256.as_deref().is_none_or(|asked| fits(asked, &resolved.digest))
+        && (spec.quantization == "Auto" || fits(&spec.quantization, &resolved.quantization))
 }
 
 /// What workers met that does not fit with what was found out about the models'

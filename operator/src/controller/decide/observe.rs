@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use hearth_api::validation;
 use hearth_api::worker::{DeviceKind, DeviceStatus, ReleasePolicy, WeightStorage as Weights, WorkerKind};
 use hearth_model::WeightStorage;
 use hearth_model::footprint::{DeviceKind as EngineDevice, Overheads};
@@ -48,7 +49,8 @@ pub(super) fn worker(
             WorkerKind::Joined => PlanKind::Joined,
         },
         state,
-        closed: spec.closed,
+        // As the condition Open tells it.
+        closed: spec.closed || !validation::worker(spec).is_empty(),
         namespaces: match &spec.allowed_namespaces {
             None => Namespaces::All,
             Some(names) if names.iter().any(|name| name == "*") => Namespaces::All,

@@ -51,6 +51,16 @@ impl Orders {
         }
     }
 
+    /// Forgets what workers that are gone were to hold, and their files' credentials. The
+    /// count stays: a process of one may outlive it, and meet another of its name.
+    pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+        let gone = self.by_worker.iter_mut().filter(|(worker, _)| !exists(worker));
+        for (_, order) in gone.filter(|(_, order)| !order.replicas.is_empty()) {
+            order.fence.generation += 1;
+            order.replicas = Vec::new();
+        }
+    }
+
     /// The order of a worker.
     pub fn of(&self, worker: &str) -> Option<&Order> {
         self.by_worker.get(worker)
@@ -129,6 +139,15 @@ mod tests {
         orders.update(7, BTreeMap::new());
         orders.update(7, on("box", &[]));
         assert_eq!(fence(&orders), (7, 3));
+        orders.update(7, on("box", &[replica("a", "secret")]));
+        orders.retain(|worker| worker == "box");
+        assert_eq!((fence(&orders), orders.of("box").unwrap().replicas.len()), ((7, 4), 1));
+        for _ in 0..2 {
+            orders.retain(|_| false);
+            assert_eq!((fence(&orders), orders.of("box").unwrap().replicas.len()), ((7, 5), 0));
+        }
+        orders.update(7, on("box", &[replica("a", "")]));
+        assert_eq!(fence(&orders), (7, 6), "another of the name is told more than the last");
         orders.update(8, on("box", &[]));
         assert_eq!(fence(&orders), (8, 1), "a new epoch counts anew");
     }

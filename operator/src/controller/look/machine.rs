@@ -155,7 +155,10 @@ fn offer(worker: &Worker, snapshot: &Snapshot, pods: &Pods<'_>, config: &Config,
         return Offer::Nothing("its spec names no node".to_owned());
     };
     let Some(node) = snapshot.nodes.get(name) else {
-        return Offer::Nothing(format!("the cluster has no node {name}"));
+        // A Worker outlives its node, with what its store holds: it may come back.
+        return Offer::Nothing(format!(
+            "the cluster has no node {name}; if it is gone for good, delete the Worker, and its store with it"
+        ));
     };
     if node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)) {
         return Offer::Nothing(format!("the node {name} is cordoned"));

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use hearth_model::Dims;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::controller::trigger::Trigger;
 
@@ -129,7 +129,7 @@ struct Entry {
     resolution: Arc<Mutex<Resolution>>,
     doubts: Arc<Doubts>,
     /// Reads, waits, reads again.
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 /// Doubts that wait to be looked into.
@@ -151,7 +151,14 @@ impl Resolver {
     /// forgets all others. `pinned`: the revision that was answered before this
     /// process began.
     pub fn follow(&mut self, asks: BTreeMap<String, (Ask, Option<String>)>) {
-        self.entries.retain(|uid, entry| asks.get(uid).is_some_and(|(ask, _)| *ask == entry.ask));
+        self.entries.retain(|uid, entry| {
+            let stays = asks.get(uid).is_some_and(|(ask, _)| *ask == entry.ask);
+            let died = entry.task.is_finished();
+            if stays && died {
+                error!(uri = entry.ask.uri, "the task that reads a header ended; it is started again");
+            }
+            stays && !died
+        });
         for (uid, (ask, pinned)) in asks {
             if !self.entries.contains_key(&uid) {
                 let entry = self.begin(ask, pinned);
@@ -194,7 +201,7 @@ impl Resolver {
         };
         let (resolution, doubts) = (reading.resolution.clone(), reading.doubts.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(reading.run(self.first_wait)));
-        Entry { ask, resolution, doubts, _task: task }
+        Entry { ask, resolution, doubts, task }
     }
 }
 
@@ -343,6 +350,32 @@ mod tests {
                 _ => std::future::ready(Ok(found(ask.uri, 0))).boxed(),
             }
         }
+    }
+
+    /// Falls over the first header, and over no other.
+    struct Clumsy(Arc<AtomicU32>);
+
+    impl Headers for Clumsy {
+        fn read(&self, ask: Ask, _: Option<String>) -> BoxFuture<'static, Result<Found, Refusal>> {
+            let n = self.0.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(n > 0, "a header that nobody thought of");
+                Ok(found(ask.uri, n))
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_died_is_begun_again() {
+        let trigger = Trigger::default();
+        let mut resolver = Resolver::new(Arc::new(Clumsy(Arc::default())), trigger.clone(), FIRST_WAIT);
+        resolver.follow(asks("https://a/x.gguf"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(resolver.resolution("uid"), Resolution::Reading);
+        resolver.follow(asks("https://a/x.gguf"));
+        trigger.pulled().await;
+        assert!(matches!(resolver.resolution("uid"), Resolution::Known(_)));
     }
 
     fn dims() -> Dims {

@@ -48,6 +48,7 @@ pub(super) fn model(status: &mut ServedModelStatus) {
         summary,
     } = status;
     if let Some(Resolved {
+        uri,
         url,
         revision,
         digest,
@@ -58,6 +59,7 @@ pub(super) fn model(status: &mut ServedModelStatus) {
         model_context: _,
     }) = resolved
     {
+        text(uri, 2048);
         text(url, 2048);
         optional(revision, 256);
         optional(digest, 128);
@@ -266,6 +268,7 @@ mod tests {
             conditions: Vec::new(),
             state: Some(hearth_api::model::ModelState::Failed),
             resolved: Some(Resolved {
+                uri: long(),
                 url: long(),
                 revision: Some(long()),
                 digest: Some(long()),

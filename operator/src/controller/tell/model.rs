@@ -265,6 +265,7 @@ impl View<'_> {
             _ => return before.cloned().map(|resolved| Resolved { context, ..resolved }),
         };
         Some(Resolved {
+            uri: self.decision.model.spec.source.uri.clone(),
             url: found.url.clone(),
             revision: found.revision.clone(),
             digest: found.sha256.clone(),

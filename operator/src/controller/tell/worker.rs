@@ -151,9 +151,15 @@ impl View<'_> {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Update::new(TYPE, false, WorkerReason::InvalidSpec, errors.join("; "));
         }
-        match spec.closed {
-            true => Update::new(TYPE, false, WorkerReason::ClosedByAdministrator, "spec.closed is set"),
-            false => Update::new(TYPE, true, WorkerReason::InService, "models may be placed here"),
+        let idle = hearth_api::validation::worker_without_effect(spec);
+        match (spec.closed, idle.as_slice()) {
+            (true, _) => Update::new(TYPE, false, WorkerReason::ClosedByAdministrator, "spec.closed is set"),
+            (false, []) => Update::new(TYPE, true, WorkerReason::InService, "models may be placed here"),
+            (false, idle) => {
+                let message =
+                    format!("models may be placed here; without effect in this version: {}", idle.join(", "));
+                Update::new(TYPE, true, WorkerReason::PartlyWithoutEffect, message)
+            }
         }
     }
 }
@@ -206,9 +212,39 @@ fn summary(devices: &[DeviceStatus]) -> WorkerSummary {
 
 #[cfg(test)]
 mod tests {
-    use hearth_api::worker::DeviceKind;
+    use hearth_api::Worker;
+    use hearth_api::worker::{DeviceKind, Hours, WorkerSpec};
 
     use super::*;
+    use crate::controller::look::Machine;
+
+    /// What the condition Open says of a Worker with this spec.
+    fn open(change: impl FnOnce(&mut WorkerSpec)) -> (String, String) {
+        let mut worker = Worker::new("box", WorkerSpec::pod("box"));
+        change(&mut worker.spec);
+        let decision = MachineDecision {
+            name: "box",
+            machine: Machine { worker: &worker, offer: Offer::Cpu, pod: None, link: None },
+            state: Seen::Parked,
+            action: PodAction::Leave,
+            runtime_class: None,
+            idle_since: None,
+        };
+        let update = View { decision: &decision, devices: &[] }.open();
+        (format!("{}={}", update.status.as_str(), update.reason), update.message)
+    }
+
+    #[test]
+    fn a_worker_is_told_whether_it_is_open_and_what_of_its_spec_does_nothing() {
+        let hours =
+            Hours { open: "08:00".to_owned(), close: "20:00".to_owned(), time_zone: "UTC".to_owned() };
+        assert_eq!(open(|_| {}).0, "True=InService");
+        assert_eq!(open(|spec| spec.closed = true).0, "False=ClosedByAdministrator");
+        let (partly, why) = open(|spec| spec.hours = vec![hours]);
+        assert_eq!(partly, "True=PartlyWithoutEffect");
+        assert!(why.contains("spec.hours"), "{why}");
+        assert_eq!(open(|spec| spec.store.size = 0.into()).0, "False=InvalidSpec");
+    }
 
     fn device(uuid: &str, free: u64) -> DeviceStatus {
         DeviceStatus {

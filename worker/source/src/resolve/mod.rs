@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub use choose::{AUTO_ORDER, Quantization};
 use url::Url;
 
+use crate::budget::Budget;
 use crate::error::shown;
 use crate::net::Http;
 use crate::uri::PlainHttp;
@@ -85,6 +86,7 @@ pub struct Resolved {
 #[derive(Clone, Debug)]
 pub struct Sources {
     http: Http,
+    headers: Budget,
 }
 
 impl Sources {
@@ -93,13 +95,18 @@ impl Sources {
     /// # Errors
     /// The extra certificates cannot be used.
     pub fn new(policy: Policy) -> Result<Self, SetupError> {
-        Ok(Self { http: Http::new(Arc::new(policy))? })
+        Ok(Self { http: Http::new(Arc::new(policy))?, headers: Budget::default() })
     }
 
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         self.http.policy()
+    }
+
+    /// The memory for headers that are being read.
+    pub(crate) fn headers(&self) -> &Budget {
+        &self.headers
     }
 
     pub(crate) fn http(&self) -> &Http {

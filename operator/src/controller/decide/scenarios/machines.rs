@@ -101,6 +101,30 @@ fn a_closed_worker_is_emptied_and_then_its_pod_goes() {
 }
 
 #[test]
+fn a_worker_with_an_invalid_spec_is_as_closed_as_it_says() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.worker(|worker| worker.spec.allowed_namespaces = Some(vec!["*".to_owned(), "No Name".to_owned()]));
+    world.round();
+    assert_eq!(world.state("chat"), ModelState::Waiting);
+    let why = world.message("chat", "Placed");
+    assert!(why.contains("closed"), "{why}");
+}
+
+#[test]
+fn what_is_remembered_of_a_machine_goes_with_its_worker() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.memory.failures.add("box", "1", "it broke", world.snapshot.at);
+    assert!(world.memory.failures.next(world.snapshot.at).is_some());
+    world.snapshot.workers.clear();
+    let snapshot = world.snapshot.clone();
+    decide(&mut world.memory, &snapshot, &world.resolutions, &world.ground, EPOCH);
+    assert_eq!(world.memory.failures.next(world.snapshot.at), None);
+    assert!(world.memory.orders.of("box").unwrap().replicas.is_empty(), "with the credentials in it");
+}
+
+#[test]
 fn a_pod_that_ends_on_a_node_that_is_lost_is_not_waited_for() {
     let silent = |world: &mut World| {
         let link = world.snapshot.links.get_mut("box").unwrap();

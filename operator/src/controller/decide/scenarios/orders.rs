@@ -75,6 +75,33 @@ fn a_refused_edit_and_a_takeover_leave_what_runs_alone() {
 }
 
 #[test]
+fn what_was_found_is_pinned_while_the_spec_asks_the_same() {
+    let mut world = World::new(2);
+    world.bring_up("chat");
+    world.takeover();
+    let pinned = |world: &World| asks(&world.snapshot)["uid-chat"].1.clone();
+    assert_eq!(pinned(&world).as_deref(), Some("v1"));
+    world.edit("chat", |spec| {
+        spec.replicas = 2;
+        spec.quantization = "Q4_1".to_owned();
+    });
+    Arc::make_mut(&mut world.snapshot.models[0]).metadata.generation = Some(2);
+    assert_eq!(pinned(&world).as_deref(), Some("v1"), "edited while no controller ran, but not its source");
+    world.edit("chat", |spec| spec.quantization = "Q8_0".to_owned());
+    assert_eq!(pinned(&world), None, "it may be in another revision");
+    world.edit("chat", |spec| {
+        spec.quantization = "Auto".to_owned();
+        spec.source.sha256 = Some("d".repeat(64));
+    });
+    assert_eq!(pinned(&world), None, "what was found has no such digest");
+    world.edit("chat", |spec| {
+        spec.source.sha256 = None;
+        spec.source.uri = "https://models/another.gguf".to_owned();
+    });
+    assert_eq!(pinned(&world), None);
+}
+
+#[test]
 fn an_order_that_came_back_to_what_runs_is_spoken_for() {
     let mut world = World::new(2);
     world.bring_up("chat");
