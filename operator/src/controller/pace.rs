@@ -166,7 +166,9 @@ mod tests {
     async fn a_round_that_hangs_ends_the_leadership() {
         let (_epoch, leadership) = Leadership::scripted(Some(1));
         let mut rounds = Counted { hangs: Some(1), ..Counted::default() };
-        let outcome = keep_going(&mut rounds, &leadership, &Trigger::default()).await;
+        let trigger = Trigger::default();
+        let outcome = timeout(ROUND_WITHIN * 2, keep_going(&mut rounds, &leadership, &trigger));
+        let outcome = outcome.await.expect("it hangs as well");
         assert!(matches!(outcome, Err(ControllerError::Stuck(_))), "{outcome:?}");
     }
 

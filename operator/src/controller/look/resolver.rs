@@ -374,7 +374,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(resolver.resolution("uid"), Resolution::Reading);
         resolver.follow(asks("https://a/x.gguf"));
-        trigger.pulled().await;
+        tokio::time::timeout(READS_WITHIN, trigger.pulled()).await.expect("nobody reads it");
         assert!(matches!(resolver.resolution("uid"), Resolution::Known(_)));
     }
 
