@@ -20,6 +20,7 @@ refuses after release.after=
 refuses after release.after=30
 refuses extraCA source.extraCA.pem=text source.extraCA.secretName=mine
 refuses extraCA source.extraCA.secretName=mine source.extraCA.configMapName=mine
+refuses terminationGracePeriodSeconds worker.terminationGracePeriodSeconds=5
 refuses compute worker.compute=Gpu
 refuses typo worker.typo=1
 

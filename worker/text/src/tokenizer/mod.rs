@@ -12,6 +12,7 @@
 mod added;
 mod byte_level;
 mod bytes;
+mod caught;
 mod error;
 mod general;
 mod gguf;
@@ -26,6 +27,7 @@ use hearth_model::arch::TokenizerSpec;
 use crate::template::Rendered;
 use added::{Added, Control, Cut};
 use byte_level::ByteLevel;
+use caught::caught;
 use general::General;
 use pieces::Pieces;
 use sentencepiece::SentencePiece;
@@ -69,7 +71,7 @@ impl Tokenizer {
     /// # Errors
     /// See [`TokenizerError`].
     pub fn from_json(files: &JsonFiles<'_>) -> Result<Self, TokenizerError> {
-        json::build(files)
+        caught(|| json::build(files)).map_err(TokenizerError::inconsistent)?
     }
 
     /// Number of ids.
@@ -151,6 +153,10 @@ impl Tokenizer {
     }
 
     fn run(&self, text: &str, control: Control<'_>) -> Result<Vec<u32>, EncodeError> {
+        caught(|| self.ids(text, control)).map_err(EncodeError::new)?
+    }
+
+    fn ids(&self, text: &str, control: Control<'_>) -> Result<Vec<u32>, EncodeError> {
         // English is about four bytes a token.
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
         let cuts = self.added.cut(text, control);
