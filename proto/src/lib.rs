@@ -38,5 +38,11 @@ pub mod control {
 
 pub mod unreadable;
 
+/// Metadata of a call to a worker's `hearth.inference.v1`: the id of the replica that is to answer,
+/// as `hearth.worker.v1.Replica` has it. Names of models are no keys on a worker, for the name of
+/// one may be given to another while the first still runs. A worker that does not hold the replica
+/// answers `NOT_FOUND`; without the metadata it looks for the request's model by its served name.
+pub const REPLICA_METADATA: &str = "hearth-replica";
+
 /// All packages as a serialized `FileDescriptorSet`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -26,6 +26,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     retries: Family<ModelLabels, Counter>,
+    unread: Family<ModelLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     first_token: Family<ModelLabels, Histogram, fn() -> Histogram>,
 }
@@ -55,6 +56,7 @@ impl Metrics {
     pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>) -> Self {
         let requests = Family::default();
         let retries = Family::default();
+        let unread = Family::default();
         let tokens = Family::default();
         let first_token = Family::new_with_constructor(first_token_buckets as fn() -> Histogram);
         let mut registry = Registry::with_prefix("hearth_gateway");
@@ -63,6 +65,11 @@ impl Metrics {
             "retries",
             "Times that a request was sent to another replica before its first token",
             retries.clone(),
+        );
+        registry.register(
+            "unread",
+            "Answers that were ended because their client did not read them",
+            unread.clone(),
         );
         registry.register("tokens", "Tokens of the requests that ended", tokens.clone());
         registry.register_with_unit(
@@ -73,7 +80,7 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Now(ledger)));
         registry.register_collector(Box::new(Certificate(credentials)));
-        Self { registry, requests, retries, tokens, first_token }
+        Self { registry, requests, retries, unread, tokens, first_token }
     }
 
     /// A request ended with this code. `model` is empty if there is no such model.
@@ -85,6 +92,11 @@ impl Metrics {
     /// A request is sent to another replica.
     pub fn retried(&self, model: &str) {
         self.retries.get_or_create(&ModelLabels { model: model.into() }).inc();
+    }
+
+    /// An answer was ended because its client did not read it.
+    pub fn unread(&self, model: &str) {
+        self.unread.get_or_create(&ModelLabels { model: model.into() }).inc();
     }
 
     /// The first token came this long after the request.

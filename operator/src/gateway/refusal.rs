@@ -63,6 +63,12 @@ pub enum Refusal {
         /// What it was doing.
         doing: String,
     },
+    /// The client takes nothing of its answer, and others wait for its place.
+    #[error("nothing of the answer was read for {} s, so it was ended: read it as it comes", .after.as_secs())]
+    Unread {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The gateway has not seen the cluster yet.
     #[error("the gateway is starting: it has not read the models of the cluster yet")]
     Starting,
@@ -91,7 +97,8 @@ impl Refusal {
             Self::Invalid(_)
             | Self::UnknownModel { .. }
             | Self::Rejected { .. }
-            | Self::DeadlinePassed { .. } => None,
+            | Self::DeadlinePassed { .. }
+            | Self::Unread { .. } => None,
             Self::Starting | Self::Stopping => Some(Duration::from_secs(1)),
             Self::QueueFull { .. } | Self::Unlucky { .. } => Some(Duration::from_secs(2)),
             // A person has to make room, so there is no hurry.
@@ -109,6 +116,7 @@ impl Refusal {
             }
             Self::QueueFull { .. } => Code::ResourceExhausted,
             Self::DeadlinePassed { .. } => Code::DeadlineExceeded,
+            Self::Unread { .. } => Code::Aborted,
         }
     }
 

@@ -99,6 +99,7 @@ impl Gateway {
             metrics: Arc::new(Metrics::new(ledger.clone(), credentials.clone())),
             lifecycle: Arc::new(Lifecycle::default()),
             deadlines: args.deadlines(),
+            max_unread: args.max_unread,
         });
         let reporter = Reporter { gateway: args.pod_name.clone(), ledger, pool, leader };
         Self { forwarder, reporter, credentials, updates, args: args.clone() }

@@ -1,22 +1,21 @@
 //! One request to generate, from the queue to its terminal item.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
-use futures::{Stream, stream};
 use hearth_proto::inference::v1::{
     Finish, GenerateRequest, GenerateResponse, Waiting, generate_response::Event,
 };
 use tokio::{
     select,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     Forwarder,
     attempts::{Attempts, Failure},
     notices::Notices,
-    waiting_for,
+    upstream, waiting_for,
 };
 use crate::gateway::{
     deadline::Deadline,
@@ -26,10 +25,9 @@ use crate::gateway::{
     verdict::after_output,
 };
 
-/// A generation under way. Dropping it takes it back from wherever it is: it leaves the queue,
-/// or the worker's call is cancelled and the replica is free.
+/// A generation under way. Dropping it takes it back from wherever it is.
 #[derive(Debug)]
-pub struct Generation {
+pub(super) struct Generation {
     forwarder: Arc<Forwarder>,
     request: GenerateRequest,
     deadline: Deadline,
@@ -82,7 +80,7 @@ impl Generation {
 
     /// The next item. The last one is a `finish` event or an error, and there is exactly one of
     /// those; after it comes `None`.
-    pub async fn next(&mut self) -> Option<Result<GenerateResponse, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<GenerateResponse, Status>> {
         loop {
             let forwarder = self.forwarder.clone();
             let step = select! {
@@ -112,12 +110,30 @@ impl Generation {
         }
     }
 
-    /// The items as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<GenerateResponse, Status>> + Send {
-        stream::unfold(self, |mut generation| async {
-            let item = generation.next().await?;
-            Some((item, generation))
-        })
+    /// Waits for something that is the client's to do, while the request holds its replica.
+    ///
+    /// # Errors
+    /// The status that the generation has ended with instead: its time is up, or the client did
+    /// nothing for as long as `patience`.
+    pub(super) async fn unless_over<T>(
+        &mut self,
+        client: impl Future<Output = T>,
+        patience: Duration,
+    ) -> Result<T, Status> {
+        let forwarder = self.forwarder.clone();
+        let refusal = select! {
+            biased;
+            done = client => return Ok(done),
+            () = forwarder.lifecycle.is_cut() => Refusal::Stopping,
+            () = sleep_until(self.deadline.end) => {
+                self.deadline.passed("the client had not taken what was generated")
+            }
+            () = sleep(patience) => {
+                forwarder.metrics.unread(&self.request.model);
+                Refusal::Unread { after: patience }
+            }
+        };
+        Err(self.end(refusal.into()))
     }
 
     /// Cancel safe: the phase changes only between two calls.
@@ -143,8 +159,7 @@ impl Generation {
             Phase::Granted(permit) => {
                 self.counted.running();
                 let call = async {
-                    let mut upstream = Request::new(request.clone());
-                    upstream.set_timeout(deadline.left(Instant::now()));
+                    let upstream = upstream(request.clone(), permit.replica(), deadline)?;
                     forwarder.client(permit)?.generate(upstream).await
                 };
                 match timeout_at(deadline.end, call).await {

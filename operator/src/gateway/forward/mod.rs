@@ -1,14 +1,18 @@
 //! Brings requests to workers and their answers back, for every protocol that clients speak.
 
 mod attempts;
-pub mod generation;
+pub mod delivery;
+mod generation;
 mod notices;
 
 use std::{sync::Arc, time::Duration};
 
-use hearth_proto::inference::v1::{
-    GenerateRequest, Model, ModelState, TokenizeRequest, TokenizeResponse, generate_request,
-    inference_service_client::InferenceServiceClient, tokenize_request,
+use hearth_proto::{
+    REPLICA_METADATA,
+    inference::v1::{
+        GenerateRequest, Model, ModelState, TokenizeRequest, TokenizeResponse, generate_request,
+        inference_service_client::InferenceServiceClient, tokenize_request,
+    },
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +20,7 @@ use tonic::{Code, Request, Status};
 
 use self::{
     attempts::{Attempts, Failure},
+    delivery::Delivery,
     generation::Generation,
 };
 use super::{
@@ -27,7 +32,7 @@ use super::{
     metrics::Metrics,
     pool::Pool,
     refusal::Refusal,
-    routes::{Route, facts::Standing},
+    routes::{Replica, Route, facts::Standing},
     validate,
 };
 
@@ -51,10 +56,13 @@ pub struct Forwarder {
     pub lifecycle: Arc<Lifecycle>,
     /// How long calls may take.
     pub deadlines: DeadlineLimits,
+    /// How long a client that takes nothing of its answer keeps its replica.
+    pub max_unread: Duration,
 }
 
 impl Forwarder {
-    /// Begins a generation. Nothing is sent before the first [`Generation::next`].
+    /// Begins a generation, which goes on until it ends or what is returned is dropped. Must be
+    /// called on a Tokio runtime.
     ///
     /// # Errors
     /// When the request is wrong, its model is unknown or cannot be served, or too many wait.
@@ -62,7 +70,7 @@ impl Forwarder {
         self: &Arc<Self>,
         request: GenerateRequest,
         deadline: Deadline,
-    ) -> Result<Generation, Refusal> {
+    ) -> Result<Delivery, Refusal> {
         let begin = || {
             validate::generate(&request)?;
             let route = self.dispatch.route(&request.model)?;
@@ -72,7 +80,8 @@ impl Forwarder {
         match begin() {
             Ok((route, ticket)) => {
                 let counted = self.ledger.begin(&route.key, &request.model);
-                Ok(Generation::new(self.clone(), request, deadline, ticket, counted))
+                let generation = Generation::new(self.clone(), request, deadline, ticket, counted);
+                Ok(Delivery::start(generation, self.max_unread))
             }
             Err(refusal) => Err(self.refused(&request.model, "Generate", refusal)),
         }
@@ -119,8 +128,7 @@ impl Forwarder {
                 .await
                 .map_err(|_| deadline.passed(&waiting_for(&request.model, &spot.progress().message)))??;
             let call = async {
-                let mut upstream = Request::new(request.clone());
-                upstream.set_timeout(deadline.left(Instant::now()));
+                let upstream = upstream(request.clone(), permit.replica(), &deadline)?;
                 self.client(&permit)?.tokenize(upstream).await
             };
             match timeout_at(deadline.end, call).await {
@@ -154,6 +162,17 @@ impl Forwarder {
         self.metrics.ended(if known { name } else { "" }, method, code);
         refusal
     }
+}
+
+/// A call for exactly this replica, with what time is left.
+fn upstream<T>(message: T, replica: &Replica, deadline: &Deadline) -> Result<Request<T>, Status> {
+    let id = replica.id.parse().map_err(|_| {
+        Status::internal(format!("the id {:?} of a replica is no value for a header", replica.id))
+    })?;
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(REPLICA_METADATA, id);
+    request.set_timeout(deadline.left(Instant::now()));
+    Ok(request)
 }
 
 fn waiting_for(model: &str, progress: &str) -> String {
