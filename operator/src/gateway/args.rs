@@ -41,6 +41,11 @@ pub struct Args {
     #[arg(long, env = "HEARTH_MAX_WAITING", default_value = "256")]
     pub max_waiting: NonZeroUsize,
 
+    /// Bytes that all requests together may hold, waiting or running. About a quarter of the
+    /// Pod's memory: beside it there are what is on the way to a worker, and connections.
+    #[arg(long, env = "HEARTH_MAX_HELD_BYTES", default_value = "134217728")]
+    pub max_held_bytes: u32,
+
     /// After the order to stop: how long new requests are still taken, while the cluster takes
     /// the gateway out of its Services.
     #[arg(long, env = "HEARTH_STOP_DELAY", default_value = "5s", value_parser = duration)]

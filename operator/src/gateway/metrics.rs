@@ -18,7 +18,10 @@ use prometheus_client::{
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::ledger::{Activity, Ledger};
+use super::{
+    ledger::{Activity, Ledger},
+    memory::Memory,
+};
 
 /// Counters that requests write to. What is going on at the moment is read from the [`Ledger`]
 /// at each scrape, so that the two cannot differ.
@@ -53,7 +56,7 @@ struct TokenLabels {
 
 impl Metrics {
     /// All counters at zero.
-    pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>, memory: Memory) -> Self {
         let requests = Family::default();
         let retries = Family::default();
         let unread = Family::default();
@@ -79,6 +82,7 @@ impl Metrics {
             first_token.clone(),
         );
         registry.register_collector(Box::new(Now(ledger)));
+        registry.register_collector(Box::new(InUse(memory)));
         registry.register_collector(Box::new(Certificate(credentials)));
         Self { registry, requests, retries, unread, tokens, first_token }
     }
@@ -155,6 +159,17 @@ impl Collector for Now {
     }
 }
 
+#[derive(Debug)]
+struct InUse(Memory);
+
+impl Collector for InUse {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Bytes that the requests at hand hold";
+        let gauge = ConstGauge::new(self.0.used());
+        gauge.encode(encoder.encode_descriptor("held", help, Some(&Unit::Bytes), MetricType::Gauge)?)
+    }
+}
+
 /// The certificate with which workers and the controller are dialled, once there is one.
 #[derive(Debug)]
 struct Certificate(watch::Receiver<Option<Live>>);
@@ -200,7 +215,7 @@ mod tests {
     fn encodes_counters_and_the_present() {
         let ledger = Arc::new(Ledger::default());
         let (credentials_out, credentials) = watch::channel(None);
-        let metrics = Metrics::new(ledger.clone(), credentials);
+        let metrics = Metrics::new(ledger.clone(), credentials, Memory::new(10));
         assert!(!metrics.encode().unwrap().contains("certificate"));
         let live = TestCa::new().live(&Identity::Gateway);
         credentials_out.send_replace(Some(live.clone()));
@@ -217,6 +232,7 @@ mod tests {
             "hearth_gateway_requests_total{model=\"chat\",method=\"Generate\",code=\"OK\"} 1",
             "hearth_gateway_tokens_total{model=\"chat\",kind=\"completion\"} 4",
             "hearth_gateway_retries_total{model=\"chat\"} 1",
+            "hearth_gateway_held_bytes 0",
             "hearth_gateway_waiting{model=\"chat\"} 1",
             "hearth_gateway_outstanding{model=\"chat\"} 1",
             "hearth_gateway_time_to_first_token_seconds_bucket{le=\"0.04\",model=\"chat\"} 1",

@@ -58,6 +58,18 @@ pub fn tokenize(request: &TokenizeRequest) -> Result<(), Refusal> {
     found.into_result()
 }
 
+/// Checks how long a request is as workers get it, in bytes.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when it is over `limit`.
+pub fn size(bytes: usize, limit: usize) -> Result<(), Refusal> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    let said = format!("is {bytes} bytes long as workers get it: send at most {limit}, or fewer tools");
+    Err(Refusal::invalid("input", said))
+}
+
 #[derive(Default)]
 struct Violations(Vec<Violation>);
 

@@ -75,6 +75,7 @@ pub fn args() -> Args {
         max_deadline: Duration::from_secs(3600),
         max_unread: Duration::from_secs(60),
         max_waiting: NonZeroUsize::new(3).unwrap(),
+        max_held_bytes: 128 << 20,
         stop_delay: Duration::ZERO,
         stop_grace: Duration::from_secs(30),
     }

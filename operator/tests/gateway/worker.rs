@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream::BoxStream};
 use hearth_operator::gateway::validate;
-use hearth_proto::REPLICA_METADATA;
 use hearth_proto::inference::v1::{
     Delta, Finish, FinishReason, GenerateRequest, GenerateResponse, ListModelsRequest, ListModelsResponse,
     TokenizeRequest, TokenizeResponse, Usage, generate_request,
@@ -12,6 +11,7 @@ use hearth_proto::inference::v1::{
     inference_service_server::{InferenceService, InferenceServiceServer},
     tokenize_request,
 };
+use hearth_proto::{FORWARDED_MESSAGE, REPLICA_METADATA};
 use hearth_tls::{Identity, Incoming, Role, testing::TestCa};
 use tokio::{
     net::TcpListener,
@@ -68,7 +68,9 @@ impl FakeWorker {
             let listener = TcpListener::bind(wanted).await.unwrap();
             address_out.send(listener.local_addr().unwrap()).unwrap();
             Server::builder()
-                .add_service(InferenceServiceServer::new(service))
+                .add_service(
+                    InferenceServiceServer::new(service).max_decoding_message_size(FORWARDED_MESSAGE),
+                )
                 .serve_with_incoming(Incoming::new(listener, live))
                 .await
         });

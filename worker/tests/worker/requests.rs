@@ -102,12 +102,14 @@ async fn a_replica_that_is_named_answers_and_no_other_of_its_model_s_name() {
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_clearly() {
     let (_dir, _files, worker) = ready(2000.0).await;
-    let status = refused(&worker, request("chat", &"x".repeat(10 << 20), 5)).await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(status.message().contains("larger than 4194304 bytes"), "{}", status.message());
+    let status = refused(&worker, request("chat", &"x".repeat(20 << 20), 5)).await;
+    // Not the code by which a worker says that it is full: that is tried again.
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("larger than 16777216 bytes"), "{}", status.message());
     // Just under it is another matter: it is read, and found too long.
-    let status = refused(&worker, request("chat", &"x".repeat((4 << 20) - 100), 5)).await;
+    let status = refused(&worker, request("chat", &"x".repeat((16 << 20) - 100), 5)).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.get_details_bad_request().is_some(), "{status:?}");
 }
 
 #[tokio::test]

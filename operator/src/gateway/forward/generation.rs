@@ -2,9 +2,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use hearth_proto::inference::v1::{
-    Finish, GenerateRequest, GenerateResponse, Waiting, generate_response::Event,
-};
+use hearth_proto::inference::v1::{Finish, GenerateResponse, Waiting, generate_response::Event};
 use tokio::{
     select,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -14,8 +12,9 @@ use tonic::{Code, Status, Streaming};
 use super::{
     Forwarder,
     attempts::{Attempts, Failure},
+    message::Message,
     notices::Notices,
-    upstream, waiting_for,
+    waiting_for,
 };
 use crate::gateway::{
     deadline::Deadline,
@@ -29,7 +28,7 @@ use crate::gateway::{
 #[derive(Debug)]
 pub(super) struct Generation {
     forwarder: Arc<Forwarder>,
-    request: GenerateRequest,
+    message: Message,
     deadline: Deadline,
     began: Instant,
     phase: Phase,
@@ -60,14 +59,14 @@ enum Step {
 impl Generation {
     pub(super) fn new(
         forwarder: Arc<Forwarder>,
-        request: GenerateRequest,
+        message: Message,
         deadline: Deadline,
         ticket: Ticket,
         counted: Counted,
     ) -> Self {
         Self {
             forwarder,
-            request,
+            message,
             deadline,
             began: Instant::now(),
             phase: Phase::Queued(ticket),
@@ -129,7 +128,7 @@ impl Generation {
                 self.deadline.passed("the client had not taken what was generated")
             }
             () = sleep(patience) => {
-                forwarder.metrics.unread(&self.request.model);
+                forwarder.metrics.unread(self.message.model());
                 Refusal::Unread { after: patience }
             }
         };
@@ -138,7 +137,7 @@ impl Generation {
 
     /// Cancel safe: the phase changes only between two calls.
     async fn step(&mut self) -> Option<Step> {
-        let Self { forwarder, request, deadline, phase, notices, .. } = self;
+        let Self { forwarder, message, deadline, phase, notices, .. } = self;
         Some(match phase {
             Phase::Ended => return None,
             Phase::Queued(ticket) => {
@@ -150,7 +149,7 @@ impl Generation {
                         Err(refusal) => Step::End(refusal.into()),
                     },
                     () = sleep_until(deadline.wait) => {
-                        let doing = waiting_for(&request.model, &spot.progress().message);
+                        let doing = waiting_for(message.model(), &spot.progress().message);
                         Step::End(deadline.passed(&doing).into())
                     }
                     waiting = notices.next(&spot) => Step::Tell(waiting),
@@ -158,14 +157,11 @@ impl Generation {
             }
             Phase::Granted(permit) => {
                 self.counted.running();
-                let call = async {
-                    let upstream = upstream(request.clone(), permit.replica(), deadline)?;
-                    forwarder.client(permit)?.generate(upstream).await
-                };
+                let call = forwarder.call(permit, message.clone(), deadline);
                 match timeout_at(deadline.end, call).await {
                     Ok(Ok(response)) => {
                         let Phase::Granted(permit) = mem::replace(phase, Phase::Ended) else { return None };
-                        Step::Phase(Phase::Streaming(permit, Box::new(response.into_inner())))
+                        Step::Phase(Phase::Streaming(permit, Box::new(response)))
                     }
                     Ok(Err(status)) => Step::Broken(status),
                     Err(_) => Step::End(deadline.passed("the worker had not begun to answer").into()),
@@ -188,16 +184,16 @@ impl Generation {
             Event::Delta(_) => {
                 if !self.committed {
                     self.commit();
-                    metrics.first_token(&self.request.model, self.began.elapsed());
+                    metrics.first_token(self.message.model(), self.began.elapsed());
                 }
             }
             Event::Finish(Finish { usage, .. }) => {
                 self.commit();
                 if let Some(usage) = usage {
                     self.counted.used(usage);
-                    metrics.used(&self.request.model, usage.prompt_tokens, usage.completion_tokens);
+                    metrics.used(self.message.model(), usage.prompt_tokens, usage.completion_tokens);
                 }
-                metrics.ended(&self.request.model, "Generate", Code::Ok);
+                metrics.ended(self.message.model(), "Generate", Code::Ok);
                 // The replica is free; what it still has to say, there is nothing.
                 self.phase = Phase::Ended;
             }
@@ -227,7 +223,7 @@ impl Generation {
         }
         let failure = Failure { status, taken };
         let ticket =
-            self.attempts.again(&self.forwarder, &self.request.model, permit, failure, &self.deadline)?;
+            self.attempts.again(&self.forwarder, self.message.model(), permit, failure, &self.deadline)?;
         self.counted.waiting();
         self.phase = Phase::Queued(ticket);
         Ok(())
@@ -235,7 +231,7 @@ impl Generation {
 
     fn end(&mut self, status: Status) -> Status {
         self.phase = Phase::Ended;
-        self.forwarder.metrics.ended(&self.request.model, "Generate", status.code());
+        self.forwarder.metrics.ended(self.message.model(), "Generate", status.code());
         status
     }
 }
@@ -244,7 +240,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
             // The client went away.
-            self.forwarder.metrics.ended(&self.request.model, "Generate", Code::Cancelled);
+            self.forwarder.metrics.ended(self.message.model(), "Generate", Code::Cancelled);
         }
     }
 }

@@ -3,25 +3,29 @@
 mod attempts;
 pub mod delivery;
 mod generation;
+pub mod message;
 mod notices;
 
 use std::{sync::Arc, time::Duration};
 
 use hearth_proto::{
-    REPLICA_METADATA,
+    FORWARDED_MESSAGE, REPLICA_METADATA,
     inference::v1::{
-        GenerateRequest, Model, ModelState, TokenizeRequest, TokenizeResponse, generate_request,
-        inference_service_client::InferenceServiceClient, tokenize_request,
+        GenerateRequest, GenerateResponse, Model, ModelState, TokenizeRequest, TokenizeResponse,
+        generate_request, inference_service_client::InferenceServiceClient, tokenize_request,
     },
 };
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
+use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status, Streaming, client::Grpc, transport::Channel};
 
 use self::{
     attempts::{Attempts, Failure},
     delivery::Delivery,
     generation::Generation,
+    message::{Message, MessageCodec},
 };
 use super::{
     balance::Demand,
@@ -29,6 +33,7 @@ use super::{
     dispatch::{Dispatch, Permit},
     ledger::Ledger,
     lifecycle::Lifecycle,
+    memory::{Held, Memory},
     metrics::Metrics,
     pool::Pool,
     refusal::Refusal,
@@ -36,6 +41,8 @@ use super::{
     validate,
 };
 
+/// The method that generates.
+const GENERATE: &str = "/hearth.inference.v1.InferenceService/Generate";
 /// Tokens that a request without `max_tokens` is taken to generate when replicas are compared.
 const USUAL_COMPLETION: u64 = 256;
 /// Bytes of text that make about one token, when replicas are compared.
@@ -54,6 +61,8 @@ pub struct Forwarder {
     pub metrics: Arc<Metrics>,
     /// Whether requests are taken.
     pub lifecycle: Arc<Lifecycle>,
+    /// What requests may hold.
+    pub memory: Memory,
     /// How long calls may take.
     pub deadlines: DeadlineLimits,
     /// How long a client that takes nothing of its answer keeps its replica.
@@ -61,29 +70,33 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
+    /// Checks a request, for [`Forwarder::generate`] once or several times.
+    ///
+    /// # Errors
+    /// When the request is wrong, or takes more memory than there is.
+    pub fn prepare(&self, request: &GenerateRequest, held: Held) -> Result<Message, Refusal> {
+        Message::new(request, held).map_err(|refusal| self.refused(&request.model, "Generate", refusal))
+    }
+
     /// Begins a generation, which goes on until it ends or what is returned is dropped. Must be
     /// called on a Tokio runtime.
     ///
     /// # Errors
-    /// When the request is wrong, its model is unknown or cannot be served, or too many wait.
-    pub fn generate(
-        self: &Arc<Self>,
-        request: GenerateRequest,
-        deadline: Deadline,
-    ) -> Result<Delivery, Refusal> {
+    /// When the model is unknown or cannot be served, or too many wait.
+    pub fn generate(self: &Arc<Self>, message: Message, deadline: Deadline) -> Result<Delivery, Refusal> {
+        let name = message.model().clone();
         let begin = || {
-            validate::generate(&request)?;
-            let route = self.dispatch.route(&request.model)?;
-            let ticket = self.dispatch.enter(&request.model, demand(&request))?;
+            let route = self.dispatch.route(&name)?;
+            let ticket = self.dispatch.enter(&name, message.demand())?;
             Ok((route, ticket))
         };
         match begin() {
             Ok((route, ticket)) => {
-                let counted = self.ledger.begin(&route.key, &request.model);
-                let generation = Generation::new(self.clone(), request, deadline, ticket, counted);
+                let counted = self.ledger.begin(&route.key, &name);
+                let generation = Generation::new(self.clone(), message, deadline, ticket, counted);
                 Ok(Delivery::start(generation, self.max_unread))
             }
-            Err(refusal) => Err(self.refused(&request.model, "Generate", refusal)),
+            Err(refusal) => Err(self.refused(&name, "Generate", refusal)),
         }
     }
 
@@ -94,6 +107,7 @@ impl Forwarder {
     pub async fn tokenize(
         &self,
         request: TokenizeRequest,
+        held: Held,
         deadline: Deadline,
     ) -> Result<TokenizeResponse, Status> {
         let name = request.model.clone();
@@ -101,7 +115,7 @@ impl Forwarder {
         let result = tokio::select! {
             biased;
             () = self.lifecycle.is_cut() => Err(Refusal::Stopping.into()),
-            result = self.try_tokenize(request, deadline) => result,
+            result = self.try_tokenize(request, held, deadline) => result,
         };
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.ended(if known { &name } else { "" }, "Tokenize", code);
@@ -111,9 +125,11 @@ impl Forwarder {
     async fn try_tokenize(
         &self,
         request: TokenizeRequest,
+        mut held: Held,
         deadline: Deadline,
     ) -> Result<TokenizeResponse, Status> {
         validate::tokenize(&request)?;
+        held.resize(request.encoded_len())?;
         let bytes = match &request.input {
             Some(tokenize_request::Input::Prompt(prompt)) => prompt.len(),
             Some(tokenize_request::Input::Chat(chat)) => chat.messages.iter().map(|m| m.content.len()).sum(),
@@ -129,7 +145,8 @@ impl Forwarder {
                 .map_err(|_| deadline.passed(&waiting_for(&request.model, &spot.progress().message)))??;
             let call = async {
                 let upstream = upstream(request.clone(), permit.replica(), &deadline)?;
-                self.client(&permit)?.tokenize(upstream).await
+                let client = InferenceServiceClient::new(self.channel(&permit)?);
+                client.max_decoding_message_size(FORWARDED_MESSAGE).tokenize(upstream).await
             };
             match timeout_at(deadline.end, call).await {
                 Ok(Ok(response)) => {
@@ -150,10 +167,22 @@ impl Forwarder {
         self.dispatch.routes().iter().map(|(name, route)| describe(name, route, now)).collect()
     }
 
-    fn client(&self, permit: &Permit) -> Result<InferenceServiceClient<tonic::transport::Channel>, Status> {
-        let channel =
-            self.pool.channel(permit.replica()).map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(InferenceServiceClient::new(channel))
+    /// Sends a request to the replica that it got.
+    async fn call(
+        &self,
+        permit: &Permit,
+        message: Message,
+        deadline: &Deadline,
+    ) -> Result<Streaming<GenerateResponse>, Status> {
+        let upstream = upstream(message, permit.replica(), deadline)?;
+        let mut client = Grpc::new(self.channel(permit)?).max_decoding_message_size(FORWARDED_MESSAGE);
+        client.ready().await.map_err(|error| Status::unknown(format!("the channel failed: {error}")))?;
+        let response = client.server_streaming(upstream, PathAndQuery::from_static(GENERATE), MessageCodec);
+        response.await.map(Response::into_inner)
+    }
+
+    fn channel(&self, permit: &Permit) -> Result<Channel, Status> {
+        self.pool.channel(permit.replica()).map_err(|error| Status::unavailable(error.to_string()))
     }
 
     fn refused(&self, name: &str, method: &'static str, refusal: Refusal) -> Refusal {

@@ -1,5 +1,6 @@
 //! The HTTP side: the OpenAI API, probes and metrics on one plaintext port.
 
+mod body;
 mod calls;
 mod choices;
 pub mod error;
@@ -14,9 +15,7 @@ mod stream;
 use std::{future::Future, io, sync::Arc};
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
+    Router, middleware,
     routing::{get, post},
 };
 use tokio::net::TcpListener;
@@ -39,7 +38,6 @@ pub fn router(forwarder: Arc<Forwarder>) -> Router {
         .route("/metrics", get(operate::metrics))
         .fallback(openai::not_found)
         .method_not_allowed_fallback(openai::wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(request_id::attach))
         .with_state(forwarder)
 }
