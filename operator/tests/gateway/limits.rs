@@ -182,3 +182,20 @@ async fn a_body_that_would_grow_beyond_all_bounds_is_refused() {
     assert_eq!(refused(&harness, request).await.code(), Code::InvalidArgument);
     assert_eq!(harness.forwarder.memory.used(), 0);
 }
+
+#[tokio::test]
+async fn a_name_that_no_model_can_have_is_not_told_again() {
+    let (harness, _worker) = echoing().await;
+    let name = "m".repeat(50_000);
+    let status = refused(&harness, prompt(&name, "hi")).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "model");
+    assert!(status.message().len() < 200, "{status}");
+    let request = TokenizeRequest { model: name.clone(), input: Some(Input::Prompt("hi".into())) };
+    assert_eq!(harness.client().tokenize(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let response = harness.get(&format!("/v1/models/{name}")).await;
+    assert_eq!(response.status(), 400);
+    assert!(text(response).await.len() < 300);
+    // The longest that one can have is only unknown.
+    assert_eq!(refused(&harness, prompt(&name[..128], "hi")).await.code(), Code::NotFound);
+}

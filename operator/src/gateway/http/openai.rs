@@ -22,7 +22,7 @@ use super::{
     shape::{self, Answer, Choice, Endpoint},
     stream,
 };
-use crate::gateway::{deadline::Deadline, forward::Forwarder, memory::Held, refusal::Refusal};
+use crate::gateway::{deadline::Deadline, forward::Forwarder, memory::Held, refusal::Refusal, validate};
 
 /// `POST /v1/chat/completions`
 pub(super) async fn chat(forwarder: State<Arc<Forwarder>>, body: Whole) -> Result<Response, ApiError> {
@@ -46,6 +46,7 @@ pub(super) async fn model(
     forwarder: State<Arc<Forwarder>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    validate::name(&id)?;
     let now = Timestamp::now();
     let models = forwarder.models(now);
     match models.iter().find(|model| model.name == id) {
