@@ -141,7 +141,8 @@ impl Gateway {
                 },
                 async {
                     let shutdown = closing.clone().cancelled_owned();
-                    http::serve(http, forwarder.clone(), shutdown).await.context("serving HTTP")
+                    http::serve(http, forwarder.clone(), shutdown).await;
+                    Ok(())
                 },
             )
         };

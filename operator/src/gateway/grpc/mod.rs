@@ -3,14 +3,14 @@
 mod health;
 mod inference;
 mod intake;
-mod server;
 mod weight;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use axum::middleware::from_fn_with_state;
 use hearth_proto::inference::v1::inference_service_server::{InferenceServiceServer, SERVICE_NAME};
 use hearth_proto::unreadable;
+use hearth_tls::plain::{self, Limits, Protocol};
 use tokio::{net::TcpListener, select};
 use tonic::service::Routes;
 use tower::util::MapResponseLayer;
@@ -22,6 +22,9 @@ use super::forward::Forwarder;
 pub const MAX_MESSAGE: usize = hearth_proto::CLIENT_MESSAGE;
 
 /// Serves until `shutdown` completes and the last call has ended.
+///
+/// Not with tonic's server: that one ends a call whose `grpc-timeout` is over with `CANCELLED`,
+/// and the specification says `DEADLINE_EXCEEDED`. Here deadlines are the handlers' business.
 ///
 /// # Errors
 /// When the descriptors that reflection shows are damaged.
@@ -42,7 +45,7 @@ pub async fn serve(
         .layer(from_fn_with_state(forwarder, intake::take))
         .layer(MapResponseLayer::new(|response| unreadable::clarify(response, MAX_MESSAGE)));
     select! {
-        () = server::serve(listener, router, shutdown) => Ok(()),
+        () = plain::serve(listener, router, Protocol::Grpc, Limits::default(), shutdown) => Ok(()),
         never = follow => match never {},
     }
 }

@@ -12,12 +12,13 @@ mod request_id;
 mod shape;
 mod stream;
 
-use std::{future::Future, io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use hearth_tls::plain::{self, Limits, Protocol};
 use tokio::net::TcpListener;
 
 use super::forward::Forwarder;
@@ -43,13 +44,6 @@ pub fn router(forwarder: Arc<Forwarder>) -> Router {
 }
 
 /// Serves until `shutdown` completes and the last response has ended.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    forwarder: Arc<Forwarder>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router(forwarder)).with_graceful_shutdown(shutdown).await
+pub async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>, shutdown: impl Future<Output = ()>) {
+    plain::serve(listener, router(forwarder), Protocol::Http, Limits::default(), shutdown).await;
 }
