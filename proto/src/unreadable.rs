@@ -1,7 +1,7 @@
 //! Requests that no handler sees, because they cannot be read.
 //!
-//! tonic answers a message over its limit with `OUT_OF_RANGE`, which clients take
-//! for a wrong value in the request, and one that does not decode with `INTERNAL`,
+//! tonic answers a message over its limit with `OUT_OF_RANGE`, in words that do not
+//! say what to do, and one that does not decode with `INTERNAL`,
 //! which they take for a fault of the server.
 
 use tonic::codegen::http::{HeaderValue, Response};
@@ -23,9 +23,7 @@ pub fn clarify<B: Default>(response: Response<B>, limit: usize) -> Response<B> {
             && headers.get(Status::GRPC_MESSAGE).is_some_and(says)
     };
     let status = if is(Code::OutOfRange, TOO_LARGE) {
-        Status::resource_exhausted(format!(
-            "the request is larger than {limit} bytes: send a shorter prompt or fewer messages"
-        ))
+        too_large(limit)
     } else if is(Code::Internal, UNDECODABLE) {
         Status::invalid_argument(
             "the request is not a message of this method: use a client made from Hearth's .proto files, and \
@@ -35,6 +33,14 @@ pub fn clarify<B: Default>(response: Response<B>, limit: usize) -> Response<B> {
         return response;
     };
     status.into_http()
+}
+
+/// The answer to a request over the limit. Not `RESOURCE_EXHAUSTED`, as some have it: that is
+/// what a server says that is full, and to try again is in vain here.
+pub fn too_large(limit: usize) -> Status {
+    Status::invalid_argument(format!(
+        "the request is larger than {limit} bytes: send a shorter prompt or fewer messages"
+    ))
 }
 
 #[cfg(test)]
@@ -50,7 +56,7 @@ mod tests {
     fn only_messages_over_the_limit() {
         let tonic = "Error, decoded message length too large: found 10 bytes, the limit is: 4 bytes";
         let clear = after(Status::out_of_range(tonic));
-        assert_eq!(clear.code(), Code::ResourceExhausted);
+        assert_eq!(clear.code(), Code::InvalidArgument);
         assert!(clear.message().contains("4096"), "{}", clear.message());
         assert_eq!(after(Status::out_of_range("context")).code(), Code::OutOfRange);
         assert_eq!(after(Status::internal(tonic)).code(), Code::Internal);

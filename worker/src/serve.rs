@@ -1,5 +1,6 @@
 //! `hearth-worker serve`: everything put together, and taken apart again.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hearth_source::Policy;
+use hearth_tls::plain::{self, Limits, Protocol};
 use hearth_tls::{Identity, Incoming, Live};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -121,7 +123,9 @@ pub async fn run(config: ServeConfig) -> anyhow::Result<()> {
         }
     };
     let told = http::Told { fleet: handle.clone(), metrics, refuse: closing.refuse.clone() };
-    let http_task = tokio::spawn(axum::serve(http_listener, http::router(told)).into_future());
+    let http =
+        plain::serve(http_listener, http::router(told), Protocol::Http, Limits::of_probes(), pending());
+    let http_task = tokio::spawn(http);
     let mut tasks = Tasks { fleet: tokio::spawn(fleet.run()), grpc: grpc_task, http: http_task };
     tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
@@ -158,7 +162,7 @@ async fn credentials(config: &ServeConfig) -> anyhow::Result<Option<Live>> {
 struct Tasks {
     fleet: JoinHandle<Result<(), &'static str>>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 impl Tasks {
@@ -173,7 +177,7 @@ impl Tasks {
                 bail!("the gRPC server ended")
             }
             ended = &mut self.http => {
-                ended.context("the HTTP server died")?.context("the HTTP server failed")?;
+                ended.context("the HTTP server died")?;
                 bail!("the HTTP server ended")
             }
         }

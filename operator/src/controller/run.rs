@@ -81,14 +81,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), ControllerEr
     let probes = Probes::new(registry);
     let mut parts = Parts::new(stop.child_token());
     let listener = listen(args.metrics_listen).await?;
-    parts.spawn("the server of probes", {
-        let (probes, stop) = (probes.clone(), parts.stop.clone());
-        async move {
-            if let Err(error) = serve_probes(probes, listener, stop).await {
-                warn!(%error, "serving probes failed");
-            }
-        }
-    });
+    parts.spawn("the server of probes", serve_probes(probes.clone(), listener, parts.stop.clone()));
 
     let ground =
         Ground { owners: owners(&client, &args.namespace).await?, config, namespace: args.namespace.clone() };

@@ -31,9 +31,20 @@ pub struct Args {
     #[arg(long, env = "HEARTH_MAX_DEADLINE", default_value = "1h", value_parser = duration)]
     pub max_deadline: Duration,
 
+    /// How long a client that takes nothing of its answer keeps its place on a replica. The
+    /// default is about as long as a dead client goes unnoticed (30 s to the next ping, 20 s for
+    /// its answer), and longer than what a living one may stop for.
+    #[arg(long, env = "HEARTH_MAX_UNREAD", default_value = "60s", value_parser = duration)]
+    pub max_unread: Duration,
+
     /// Requests that may wait for one model.
     #[arg(long, env = "HEARTH_MAX_WAITING", default_value = "256")]
     pub max_waiting: NonZeroUsize,
+
+    /// Bytes that all requests together may hold, waiting or running. About a quarter of the
+    /// Pod's memory: beside it there are what is on the way to a worker, and connections.
+    #[arg(long, env = "HEARTH_MAX_HELD_BYTES", default_value = "134217728")]
+    pub max_held_bytes: u32,
 
     /// After the order to stop: how long new requests are still taken, while the cluster takes
     /// the gateway out of its Services.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::routes::{Replica, Route, facts::ModelKey};
+use super::routes::{Replica, Route};
 
 /// The first pause after a failure; each further one in a row is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -23,11 +23,11 @@ pub struct Demand {
     pub tokens: u64,
 }
 
-/// A model's replica, the unit that work is counted by.
+/// A replica and where it is, the unit that work is counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// The model.
-    pub model: ModelKey,
+    /// The replica's id.
+    pub id: String,
     /// The Worker that holds it.
     pub worker: String,
     /// The device that holds it.
@@ -35,9 +35,10 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The slot of a replica of this model.
-    pub fn of(model: &ModelKey, replica: &Replica) -> Self {
-        Self { model: model.clone(), worker: replica.worker.clone(), device: replica.device.clone() }
+    /// The slot of a replica.
+    pub fn of(replica: &Replica) -> Self {
+        let Replica { id, worker, device, address: _, sequences: _ } = replica;
+        Self { id: id.clone(), worker: worker.clone(), device: device.clone() }
     }
 }
 
@@ -96,7 +97,7 @@ impl Load {
         let mut blocked = Blocked::None;
         let mut best: Option<((u64, u32), &Replica)> = None;
         for replica in &route.replicas {
-            let slot = Slot::of(&route.key, replica);
+            let slot = Slot::of(replica);
             let own = self.work.get(&slot).copied().unwrap_or_default();
             if demand.sequence && own.sequences >= replica.sequences {
                 blocked = if blocked == Blocked::Pausing { blocked } else { Blocked::Busy };
@@ -192,10 +193,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gateway::routes::facts::{Progress, Standing};
+    use crate::gateway::routes::facts::{ModelKey, Progress, Standing};
 
     fn replica(worker: &str, sequences: u32) -> Replica {
-        Replica { worker: worker.into(), device: "gpu".into(), address: format!("{worker}:9090"), sequences }
+        Replica {
+            id: format!("uid-{worker}"),
+            worker: worker.into(),
+            device: "gpu".into(),
+            address: format!("{worker}:9090"),
+            sequences,
+        }
     }
 
     fn route(workers: &[&str], sequences: u32) -> Route {
@@ -209,10 +216,6 @@ mod tests {
         }
     }
 
-    fn slot(route: &Route, replica: &Replica) -> Slot {
-        Slot::of(&route.key, replica)
-    }
-
     const SMALL: Demand = Demand { sequence: true, tokens: 10 };
     const LARGE: Demand = Demand { sequence: true, tokens: 1000 };
 
@@ -221,11 +224,11 @@ mod tests {
         let route = route(&["a", "b"], 4);
         let now = Instant::now();
         let mut load = Load::default();
-        load.take(&slot(&route, &route.replicas[0]), LARGE);
+        load.take(&Slot::of(&route.replicas[0]), LARGE);
         for _ in 0..3 {
             let picked = load.pick(&route, SMALL, now).unwrap().clone();
             assert_eq!(picked.worker, "b");
-            load.take(&slot(&route, &picked), SMALL);
+            load.take(&Slot::of(&picked), SMALL);
         }
     }
 
@@ -234,7 +237,7 @@ mod tests {
         let route = route(&["a"], 1);
         let now = Instant::now();
         let mut load = Load::default();
-        let only = slot(&route, &route.replicas[0]);
+        let only = Slot::of(&route.replicas[0]);
         load.take(&only, SMALL);
         assert_eq!(load.pick(&route, SMALL, now), Err(Blocked::Busy));
         assert!(load.pick(&route, Demand { sequence: false, tokens: 1 }, now).is_ok());
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn pauses_grow_and_end_with_an_answer() {
         let route = route(&["a"], 1);
-        let only = slot(&route, &route.replicas[0]);
+        let only = Slot::of(&route.replicas[0]);
         let mut load = Load::default();
         let mut now = Instant::now();
         let mut lengths = vec![];
@@ -272,8 +275,8 @@ mod tests {
         let mut first = route(&["a"], 1);
         let now = Instant::now();
         let mut load = Load::default();
-        load.pause(&slot(&first, &first.replicas[0]), Scope::Worker, now);
-        first.key.name = "other".into();
+        load.pause(&Slot::of(&first.replicas[0]), Scope::Worker, now);
+        first.replicas[0].id = "other".into();
         assert_eq!(load.pick(&first, SMALL, now), Err(Blocked::Pausing));
     }
 
@@ -294,7 +297,7 @@ mod tests {
             for (take, which, tokens) in steps {
                 let demand = Demand { sequence: true, tokens };
                 if take && let Ok(replica) = load.pick(&route, demand, now) {
-                    let slot = slot(&route, replica);
+                    let slot = Slot::of(replica);
                     load.take(&slot, demand);
                     held.push((slot, demand));
                 } else if !take && !held.is_empty() {

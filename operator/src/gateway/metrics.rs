@@ -18,7 +18,10 @@ use prometheus_client::{
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::ledger::{Activity, Ledger};
+use super::{
+    ledger::{Activity, Ledger},
+    memory::Memory,
+};
 
 /// Counters that requests write to. What is going on at the moment is read from the [`Ledger`]
 /// at each scrape, so that the two cannot differ.
@@ -26,6 +29,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     retries: Family<ModelLabels, Counter>,
+    unread: Family<ModelLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     first_token: Family<ModelLabels, Histogram, fn() -> Histogram>,
 }
@@ -52,9 +56,10 @@ struct TokenLabels {
 
 impl Metrics {
     /// All counters at zero.
-    pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, credentials: watch::Receiver<Option<Live>>, memory: Memory) -> Self {
         let requests = Family::default();
         let retries = Family::default();
+        let unread = Family::default();
         let tokens = Family::default();
         let first_token = Family::new_with_constructor(first_token_buckets as fn() -> Histogram);
         let mut registry = Registry::with_prefix("hearth_gateway");
@@ -64,6 +69,11 @@ impl Metrics {
             "Times that a request was sent to another replica before its first token",
             retries.clone(),
         );
+        registry.register(
+            "unread",
+            "Answers that were ended because their client did not read them",
+            unread.clone(),
+        );
         registry.register("tokens", "Tokens of the requests that ended", tokens.clone());
         registry.register_with_unit(
             "time_to_first_token",
@@ -72,8 +82,9 @@ impl Metrics {
             first_token.clone(),
         );
         registry.register_collector(Box::new(Now(ledger)));
+        registry.register_collector(Box::new(InUse(memory)));
         registry.register_collector(Box::new(Certificate(credentials)));
-        Self { registry, requests, retries, tokens, first_token }
+        Self { registry, requests, retries, unread, tokens, first_token }
     }
 
     /// A request ended with this code. `model` is empty if there is no such model.
@@ -85,6 +96,11 @@ impl Metrics {
     /// A request is sent to another replica.
     pub fn retried(&self, model: &str) {
         self.retries.get_or_create(&ModelLabels { model: model.into() }).inc();
+    }
+
+    /// An answer was ended because its client did not read it.
+    pub fn unread(&self, model: &str) {
+        self.unread.get_or_create(&ModelLabels { model: model.into() }).inc();
     }
 
     /// The first token came this long after the request.
@@ -143,6 +159,17 @@ impl Collector for Now {
     }
 }
 
+#[derive(Debug)]
+struct InUse(Memory);
+
+impl Collector for InUse {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Bytes that the requests at hand hold";
+        let gauge = ConstGauge::new(self.0.used());
+        gauge.encode(encoder.encode_descriptor("held", help, Some(&Unit::Bytes), MetricType::Gauge)?)
+    }
+}
+
 /// The certificate with which workers and the controller are dialled, once there is one.
 #[derive(Debug)]
 struct Certificate(watch::Receiver<Option<Live>>);
@@ -188,7 +215,7 @@ mod tests {
     fn encodes_counters_and_the_present() {
         let ledger = Arc::new(Ledger::default());
         let (credentials_out, credentials) = watch::channel(None);
-        let metrics = Metrics::new(ledger.clone(), credentials);
+        let metrics = Metrics::new(ledger.clone(), credentials, Memory::new(10));
         assert!(!metrics.encode().unwrap().contains("certificate"));
         let live = TestCa::new().live(&Identity::Gateway);
         credentials_out.send_replace(Some(live.clone()));
@@ -205,6 +232,7 @@ mod tests {
             "hearth_gateway_requests_total{model=\"chat\",method=\"Generate\",code=\"OK\"} 1",
             "hearth_gateway_tokens_total{model=\"chat\",kind=\"completion\"} 4",
             "hearth_gateway_retries_total{model=\"chat\"} 1",
+            "hearth_gateway_held_bytes 0",
             "hearth_gateway_waiting{model=\"chat\"} 1",
             "hearth_gateway_outstanding{model=\"chat\"} 1",
             "hearth_gateway_time_to_first_token_seconds_bucket{le=\"0.04\",model=\"chat\"} 1",

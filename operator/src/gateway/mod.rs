@@ -2,6 +2,7 @@
 //!
 //! From the outside in:
 //! * [`grpc`] and [`http`] speak to clients,
+//! * [`intake`] reads what they send, as far as there is [`memory`] for it,
 //! * [`forward`] carries one request from the queue to its terminal item,
 //! * [`dispatch`] hands out replicas ([`queue`]: who is next; [`balance`]: which one),
 //! * [`pool`] holds the channels to the Workers,
@@ -17,9 +18,11 @@ pub mod dispatch;
 pub mod forward;
 pub mod grpc;
 pub mod http;
+pub mod intake;
 pub mod leader;
 pub mod ledger;
 pub mod lifecycle;
+pub mod memory;
 pub mod metrics;
 pub mod pool;
 pub mod queue;

@@ -106,7 +106,13 @@ mod tests {
     use super::*;
 
     fn replica(worker: &str, address: &str) -> Replica {
-        Replica { worker: worker.into(), device: "cpu".into(), address: address.into(), sequences: 1 }
+        Replica {
+            id: "uid-0".into(),
+            worker: worker.into(),
+            device: "cpu".into(),
+            address: address.into(),
+            sequences: 1,
+        }
     }
 
     fn size(pool: &Pool) -> usize {

@@ -63,6 +63,26 @@ pub enum Refusal {
         /// What it was doing.
         doing: String,
     },
+    /// All requests together hold as much memory as they may.
+    #[error("the requests at hand hold all of {total} bytes: try again later")]
+    NoMemory {
+        /// Bytes that they may hold.
+        total: u32,
+    },
+    /// The request alone takes more than all together may.
+    #[error(
+        "the request takes more than {total} bytes once it is read: send texts rather than many small values"
+    )]
+    TooMuchMemory {
+        /// Bytes that all requests may hold.
+        total: u32,
+    },
+    /// The client takes nothing of its answer, and others wait for its place.
+    #[error("nothing of the answer was read for {} s, so it was ended: read it as it comes", .after.as_secs())]
+    Unread {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The gateway has not seen the cluster yet.
     #[error("the gateway is starting: it has not read the models of the cluster yet")]
     Starting,
@@ -91,9 +111,13 @@ impl Refusal {
             Self::Invalid(_)
             | Self::UnknownModel { .. }
             | Self::Rejected { .. }
-            | Self::DeadlinePassed { .. } => None,
+            | Self::TooMuchMemory { .. }
+            | Self::DeadlinePassed { .. }
+            | Self::Unread { .. } => None,
             Self::Starting | Self::Stopping => Some(Duration::from_secs(1)),
-            Self::QueueFull { .. } | Self::Unlucky { .. } => Some(Duration::from_secs(2)),
+            Self::QueueFull { .. } | Self::NoMemory { .. } | Self::Unlucky { .. } => {
+                Some(Duration::from_secs(2))
+            }
             // A person has to make room, so there is no hurry.
             Self::Unplaceable { .. } => Some(Duration::from_secs(30)),
         }
@@ -101,14 +125,15 @@ impl Refusal {
 
     fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Invalid(_) | Self::TooMuchMemory { .. } => Code::InvalidArgument,
             Self::UnknownModel { .. } => Code::NotFound,
             Self::Rejected { .. } => Code::FailedPrecondition,
             Self::Unplaceable { .. } | Self::Starting | Self::Stopping | Self::Unlucky { .. } => {
                 Code::Unavailable
             }
-            Self::QueueFull { .. } => Code::ResourceExhausted,
+            Self::QueueFull { .. } | Self::NoMemory { .. } => Code::ResourceExhausted,
             Self::DeadlinePassed { .. } => Code::DeadlineExceeded,
+            Self::Unread { .. } => Code::Aborted,
         }
     }
 

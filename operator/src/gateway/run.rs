@@ -22,6 +22,7 @@ use super::{
     leader::Leader,
     ledger::Ledger,
     lifecycle::Lifecycle,
+    memory::Memory,
     metrics::Metrics,
     pool::Pool,
     report::Reporter,
@@ -92,13 +93,17 @@ impl Gateway {
     ) -> Self {
         let ledger = Arc::new(Ledger::default());
         let pool = Arc::new(Pool::new(credentials.clone(), DialOptions::default()));
+        let memory = Memory::new(args.max_held_bytes);
+        let metrics = Metrics::new(ledger.clone(), credentials.clone(), memory.clone());
         let forwarder = Arc::new(Forwarder {
             dispatch: Dispatch::new(args.max_waiting.get()),
             pool: pool.clone(),
             ledger: ledger.clone(),
-            metrics: Arc::new(Metrics::new(ledger.clone(), credentials.clone())),
+            metrics: Arc::new(metrics),
+            memory,
             lifecycle: Arc::new(Lifecycle::default()),
             deadlines: args.deadlines(),
+            max_unread: args.max_unread,
         });
         let reporter = Reporter { gateway: args.pod_name.clone(), ledger, pool, leader };
         Self { forwarder, reporter, credentials, updates, args: args.clone() }
@@ -136,7 +141,8 @@ impl Gateway {
                 },
                 async {
                     let shutdown = closing.clone().cancelled_owned();
-                    http::serve(http, forwarder.clone(), shutdown).await.context("serving HTTP")
+                    http::serve(http, forwarder.clone(), shutdown).await;
+                    Ok(())
                 },
             )
         };

@@ -8,6 +8,8 @@ use hearth_proto::inference::v1::{
 
 use super::refusal::{Refusal, Violation};
 
+/// Bytes of the longest served name that a ServedModel may have.
+pub const MAX_NAME: usize = 128;
 /// Stop sequences a request may have.
 pub const MAX_STOP_SEQUENCES: usize = 16;
 /// Alternatives that a request may ask for beside each token.
@@ -58,6 +60,28 @@ pub fn tokenize(request: &TokenizeRequest) -> Result<(), Refusal> {
     found.into_result()
 }
 
+/// Checks a served name that is asked for.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when no model can have it.
+pub fn name(model: &str) -> Result<(), Refusal> {
+    let mut found = Violations::default();
+    found.model(model);
+    found.into_result()
+}
+
+/// Checks how long a request is as workers get it, in bytes.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when it is over `limit`.
+pub fn size(bytes: usize, limit: usize) -> Result<(), Refusal> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    let said = format!("is {bytes} bytes long as workers get it: send at most {limit}, or fewer tools");
+    Err(Refusal::invalid("input", said))
+}
+
 #[derive(Default)]
 struct Violations(Vec<Violation>);
 
@@ -74,6 +98,10 @@ impl Violations {
 
     fn model(&mut self, model: &str) {
         self.unless(!model.is_empty(), "model", || "is empty: name a served model".into());
+        // Names are told again in errors, which are headers.
+        self.unless(model.len() <= MAX_NAME, "model", || {
+            format!("has {} bytes: no served name has more than {MAX_NAME}", model.len())
+        });
     }
 
     fn prompt(&mut self, prompt: &str) {

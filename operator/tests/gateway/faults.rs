@@ -1,11 +1,15 @@
 //! Workers that fail, and clients that go away.
 
-use hearth_proto::inference::v1::{FinishReason, generate_response::Event};
+use hearth_operator::gateway::routes::facts::{Progress, ReplicaFact, Standing};
+use hearth_proto::{
+    REPLICA_METADATA,
+    inference::v1::{FinishReason, TokenizeRequest, generate_response::Event, tokenize_request::Input},
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    harness::{Harness, Stream, prompt},
+    harness::{Harness, Stream, fact, prompt},
     worker::FakeWorker,
 };
 
@@ -33,6 +37,35 @@ async fn before_the_first_token_another_replica_takes_over() {
         let metrics = harness.metrics().await;
         assert!(metrics.contains("hearth_gateway_retries_total{model=\"chat\"} 1"), "{metrics}");
     }
+}
+
+/// Two models of one name on one worker, which cannot tell them apart by it.
+#[tokio::test]
+async fn the_replica_that_is_to_answer_is_named() {
+    let harness = Harness::start().await;
+    let mut worker = harness.worker("box", &["chat"]).await;
+    harness.model("chat", &["box"]).await;
+    let ask = async |worker: &mut FakeWorker| {
+        let mut stream = harness.generate("chat").await;
+        let call = worker.call().await;
+        let id = call.metadata.get(REPLICA_METADATA).unwrap().to_str().unwrap().to_owned();
+        call.accept().finish(FinishReason::Stop, 1, 1).await;
+        stream.rest().await.1.unwrap();
+        id
+    };
+    assert_eq!(ask(&mut worker).await, "chat-box");
+    // An older model takes the name while the first one still runs.
+    let mut older = fact("chat", Standing::Pending(Progress::saying("waiting for a plan")));
+    older.key.namespace = "another".into();
+    older.created = jiff::Timestamp::from_second(1_600_000_000).unwrap();
+    let place =
+        |id: &str| ReplicaFact { id: id.into(), worker: "box".into(), device: "cpu".into(), sequences: 4 };
+    older.ready = vec![place("older-0")];
+    harness.tell(older).await;
+    assert_eq!(ask(&mut worker).await, "older-0");
+    let request = TokenizeRequest { model: "chat".into(), input: Some(Input::Prompt("hi".into())) };
+    harness.client().tokenize(request).await.unwrap();
+    assert_eq!(worker.named().await, "older-0");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use hearth_proto::inference::v1::{
 use hearth_tls::{Identity, Live, testing::TestCa};
 use http::{Method, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -73,7 +73,9 @@ pub fn args() -> Args {
         pod_name: "gateway-0".into(),
         default_wait: Duration::from_secs(600),
         max_deadline: Duration::from_secs(3600),
+        max_unread: Duration::from_secs(60),
         max_waiting: NonZeroUsize::new(3).unwrap(),
+        max_held_bytes: 128 << 20,
         stop_delay: Duration::ZERO,
         stop_grace: Duration::from_secs(30),
     }
@@ -155,7 +157,12 @@ impl Harness {
         let mut fact = fact(name, Standing::Pending(Progress::saying("waiting for a plan")));
         fact.ready = workers
             .iter()
-            .map(|worker| ReplicaFact { worker: (*worker).into(), device: "cpu".into(), sequences })
+            .map(|worker| ReplicaFact {
+                id: format!("{name}-{worker}"),
+                worker: (*worker).into(),
+                device: "cpu".into(),
+                sequences,
+            })
             .collect();
         self.tell(fact).await;
     }
@@ -172,7 +179,7 @@ impl Harness {
         self.tell(fact(name, Standing::Failed(fault))).await;
     }
 
-    async fn tell(&self, fact: ModelFact) {
+    pub async fn tell(&self, fact: ModelFact) {
         let (name, standing, replicas) = (fact.served_name.clone(), fact.standing.clone(), fact.ready.len());
         self.update(Update::Models(Change::Upsert(fact))).await;
         let mut routes = self.forwarder.dispatch.subscribe();
@@ -205,9 +212,22 @@ impl Harness {
 
     /// A client that sends a `grpc-timeout` and leaves it to the server.
     pub async fn patient_client(&self) -> InferenceServiceClient<impl PatientService> {
+        self.client_with(http2::Builder::new(TokioExecutor::new())).await
+    }
+
+    /// A client that answers pings and takes not one byte of an answer.
+    pub async fn client_that_does_not_read(&self) -> InferenceServiceClient<impl PatientService> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(0);
+        self.client_with(builder).await
+    }
+
+    async fn client_with(
+        &self,
+        builder: http2::Builder<TokioExecutor>,
+    ) -> InferenceServiceClient<impl PatientService> {
         let stream = TcpStream::connect(self.grpc).await.unwrap();
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let service = tower::service_fn(move |request: http::Request<tonic::body::Body>| {
             let mut sender = sender.clone();
@@ -266,7 +286,7 @@ impl Harness {
     }
 }
 
-fn fact(name: &str, standing: Standing) -> ModelFact {
+pub fn fact(name: &str, standing: Standing) -> ModelFact {
     ModelFact {
         key: ModelKey { namespace: "default".into(), name: name.into() },
         created: jiff::Timestamp::from_second(1_700_000_000).unwrap(),

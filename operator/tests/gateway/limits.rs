@@ -1,15 +1,18 @@
 //! Requests that are refused.
 
-use hearth_proto::inference::v1::{SamplingOptions, StopOptions, TokenizeRequest, tokenize_request::Input};
+use hearth_operator::gateway::Args;
+use hearth_proto::inference::v1::{
+    Chat, ChatMessage, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, generate_request,
+    tokenize_request::Input,
+};
+use http::Method;
+use serde_json::json;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{Harness, Stream, args, echoing, prompt};
+use crate::harness::{Harness, Stream, args, echoing, json as json_of, prompt, soon, text};
 
-async fn refused(
-    harness: &Harness,
-    request: impl tonic::IntoRequest<hearth_proto::inference::v1::GenerateRequest>,
-) -> Status {
+async fn refused(harness: &Harness, request: impl tonic::IntoRequest<GenerateRequest>) -> Status {
     match Stream::of(harness.client(), request).await {
         Ok(mut stream) => stream.error().await,
         Err(status) => status,
@@ -62,7 +65,7 @@ async fn a_message_over_the_limit_is_refused_and_the_connection_lives() {
         Ok(mut stream) => stream.error().await,
         Err(status) => status,
     };
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("4194304"), "{status}");
     let (text, end) = Stream::of(client, prompt("chat", "hi")).await.unwrap().rest().await;
     assert_eq!(text, "hi");
@@ -113,4 +116,86 @@ async fn before_the_cluster_was_seen_nothing_is_unknown() {
     let status = refused(&harness, prompt("chat", "hi")).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
+}
+
+/// What a client may send can be longer as workers get it: here, tools and the form of their calls.
+#[tokio::test]
+async fn a_request_that_grows_on_its_way_arrives() {
+    let (harness, _worker) = echoing().await;
+    let parameters = json!({"type": "object", "description": "x".repeat(3 << 20)});
+    let tool = json!({"type": "function", "function": {"name": "add", "parameters": parameters}});
+    let body = json!({
+        "model": "chat",
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [tool],
+        "tool_choice": "required",
+    });
+    let response = harness.post("/v1/chat/completions", &body).await;
+    assert_eq!(response.status(), 200, "{}", text(response).await);
+}
+
+#[tokio::test]
+async fn what_requests_hold_is_bounded() {
+    let harness = Harness::start_with(Args { max_held_bytes: 130_000, ..args() }).await;
+    harness.loading("chat", "loading", 0, 0).await;
+    // A body is held twice while it is read.
+    let long = "x".repeat(60_000);
+    let longer = "x".repeat(80_000);
+    // Three choices hold their prompt once.
+    let body = json!({"model": "chat", "prompt": long, "n": 3, "seed": 7}).to_string();
+    let asked = harness.http(Method::POST, "/v1/completions", body.clone(), &[]);
+    let mut asked = Box::pin(asked);
+    tokio::select! {
+        _ = &mut asked => panic!("the model is not there yet"),
+        () = harness.until_counted(3, 0) => {}
+    }
+    let held = harness.forwarder.memory.used();
+    assert!((60_000..61_000).contains(&held), "{held}");
+    let status = refused(&harness, prompt("chat", &longer)).await;
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.get_details_retry_info().is_some());
+    let response = harness.http(Method::POST, "/v1/completions", body, &[]).await;
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key("retry-after"));
+    // It is the same as ever once the first has its answer.
+    let _worker = harness.worker("box", &["chat"]).await.echo();
+    harness.model("chat", &["box"]).await;
+    assert_eq!(soon(asked).await.status(), 200);
+    assert_eq!(harness.forwarder.memory.used(), 0);
+    let (said, end) = Stream::of(harness.client(), prompt("chat", &longer)).await.unwrap().rest().await;
+    assert_eq!(said.len(), longer.len());
+    end.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_would_grow_beyond_all_bounds_is_refused() {
+    let (harness, _worker) = echoing().await;
+    let ones = format!("{{\"model\": \"chat\", \"prompt\": [{}1]}}", "1,".repeat(2_000_000));
+    let response = harness.http(Method::POST, "/v1/completions", ones, &[]).await;
+    assert_eq!(response.status(), 400);
+    let error = json_of(response).await;
+    assert!(error["error"]["message"].as_str().unwrap().contains("134217728 bytes"), "{error}");
+    // The same by gRPC: two bytes a message that takes a hundred.
+    let messages = vec![ChatMessage::default(); 1_000_000];
+    let input = generate_request::Input::Chat(Chat { messages, ..Chat::default() });
+    let request = GenerateRequest { input: Some(input), ..prompt("chat", "") };
+    assert_eq!(refused(&harness, request).await.code(), Code::InvalidArgument);
+    assert_eq!(harness.forwarder.memory.used(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_no_model_can_have_is_not_told_again() {
+    let (harness, _worker) = echoing().await;
+    let name = "m".repeat(50_000);
+    let status = refused(&harness, prompt(&name, "hi")).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "model");
+    assert!(status.message().len() < 200, "{status}");
+    let request = TokenizeRequest { model: name.clone(), input: Some(Input::Prompt("hi".into())) };
+    assert_eq!(harness.client().tokenize(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let response = harness.get(&format!("/v1/models/{name}")).await;
+    assert_eq!(response.status(), 400);
+    assert!(text(response).await.len() < 300);
+    // The longest that one can have is only unknown.
+    assert_eq!(refused(&harness, prompt(&name[..128], "hi")).await.code(), Code::NotFound);
 }

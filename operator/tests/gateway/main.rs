@@ -12,5 +12,6 @@ mod openai;
 mod report;
 mod services;
 mod stop;
+mod unread;
 mod watch;
 mod worker;

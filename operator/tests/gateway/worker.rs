@@ -11,6 +11,7 @@ use hearth_proto::inference::v1::{
     inference_service_server::{InferenceService, InferenceServiceServer},
     tokenize_request,
 };
+use hearth_proto::{FORWARDED_MESSAGE, REPLICA_METADATA};
 use hearth_tls::{Identity, Incoming, Role, testing::TestCa};
 use tokio::{
     net::TcpListener,
@@ -27,6 +28,8 @@ pub struct FakeWorker {
     pub name: String,
     pub address: String,
     calls: mpsc::UnboundedReceiver<Call>,
+    /// The replicas that calls to tokenize named.
+    named: mpsc::UnboundedReceiver<String>,
     runtime: Option<Runtime>,
 }
 
@@ -57,19 +60,27 @@ impl FakeWorker {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (calls_out, calls) = mpsc::unbounded_channel();
         let models = models.iter().map(|model| (*model).to_owned()).collect();
-        let service = Service { models, calls: calls_out };
+        let (named_out, named) = mpsc::unbounded_channel();
+        let service = Service { models, calls: calls_out, named: named_out };
         let (address_out, address_in) = oneshot::channel();
         let wanted = address.to_owned();
         runtime.spawn(async move {
             let listener = TcpListener::bind(wanted).await.unwrap();
             address_out.send(listener.local_addr().unwrap()).unwrap();
             Server::builder()
-                .add_service(InferenceServiceServer::new(service))
+                .add_service(
+                    InferenceServiceServer::new(service).max_decoding_message_size(FORWARDED_MESSAGE),
+                )
                 .serve_with_incoming(Incoming::new(listener, live))
                 .await
         });
         let address = soon(address_in).await.unwrap().to_string();
-        Self { name: name.to_owned(), address, calls, runtime: Some(runtime) }
+        Self { name: name.to_owned(), address, calls, named, runtime: Some(runtime) }
+    }
+
+    /// The replica that the next call to tokenize names.
+    pub async fn named(&mut self) -> String {
+        soon(self.named.recv()).await.expect("a worker that lives")
     }
 
     /// The next generation that reaches the worker.
@@ -160,6 +171,16 @@ impl Answer {
         self.item(Ok(GenerateResponse { event: Some(Event::Delta(delta)) })).await;
     }
 
+    /// Generates for ever, until nobody wants the answer any more.
+    pub async fn flood(&self, text: &str) {
+        let flood = async {
+            while !self.items.is_closed() {
+                self.delta(text).await;
+            }
+        };
+        soon(flood).await;
+    }
+
     pub async fn finish(&self, reason: FinishReason, prompt: u32, completion: u32) {
         let usage = Usage { prompt_tokens: prompt, completion_tokens: completion };
         let finish = Finish { reason: reason.into(), usage: Some(usage), stop_sequence: None };
@@ -183,6 +204,7 @@ impl Answer {
 struct Service {
     models: BTreeSet<String>,
     calls: mpsc::UnboundedSender<Call>,
+    named: mpsc::UnboundedSender<String>,
 }
 
 impl Service {
@@ -219,6 +241,8 @@ impl InferenceService for Service {
         request: Request<TokenizeRequest>,
     ) -> Result<Response<TokenizeResponse>, Status> {
         self.admit(&request, &request.get_ref().model)?;
+        let replica = request.metadata().get(REPLICA_METADATA).and_then(|id| id.to_str().ok());
+        let _ = self.named.send(replica.unwrap_or_default().to_owned());
         let Some(tokenize_request::Input::Prompt(prompt)) = request.into_inner().input else {
             return Err(Status::unimplemented("a fake knows no templates"));
         };

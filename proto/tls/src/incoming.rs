@@ -19,15 +19,13 @@ use crate::client::causes;
 use crate::identity::Identity;
 use crate::live::Live;
 use crate::peer::Peer;
+use crate::socket;
 
 /// A client that has not finished its handshake by then is dropped.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes under way at once. Beyond it the kernel's backlog holds clients
 /// back, so that strangers cannot make us hold memory without bound.
 const MOST_HANDSHAKES: usize = 512;
-/// After an accept that failed for want of a resource, such as descriptors:
-/// trying at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections of clients that showed a certificate of our CA, for
 /// `tonic::transport::Server::serve_with_incoming`.
@@ -53,7 +51,7 @@ impl Incoming {
     fn start_handshake(&mut self, stream: TcpStream, address: SocketAddr) {
         let acceptor = TlsAcceptor::from(self.live.current().server_config());
         self.handshakes.spawn(async move {
-            let _ = stream.set_nodelay(true);
+            socket::prepare(&stream);
             let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
@@ -88,7 +86,7 @@ impl Stream for Incoming {
                 Poll::Ready(Ok((stream, address))) => this.start_handshake(stream, address),
                 Poll::Ready(Err(error)) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    let mut pause = Box::pin(sleep(ACCEPT_PAUSE));
+                    let mut pause = Box::pin(sleep(socket::ACCEPT_PAUSE));
                     // A fresh sleep must be polled once to wake this task.
                     if pause.as_mut().poll(cx).is_pending() {
                         this.pause = Some(pause);

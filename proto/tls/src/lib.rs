@@ -11,6 +11,7 @@
 //!   are left alone.
 //! * [`Incoming`] and [`Guard`]: the server's side.
 //! * [`dial`]: the client's side.
+//! * [`plain`]: ports without TLS, with the same care for what strangers can take.
 //!
 //! Only TLS 1.3 and HTTP/2 are spoken, and sessions are never resumed: a
 //! resumed session would carry the verdict on a certificate that may have been
@@ -23,6 +24,8 @@ mod incoming;
 mod live;
 mod metrics;
 mod peer;
+pub mod plain;
+mod socket;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod verify;

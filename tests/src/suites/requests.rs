@@ -68,17 +68,13 @@ pub(super) async fn bad_requests_name_the_field(ctx: &Ctx) -> Result<()> {
     ensure!(unknown.message().contains("no-such-model"), "unknown model: {unknown}");
 
     let huge = refusal(&gateway, prompt("chat", &"x".repeat(10 << 20), 4)).await?;
-    ensure!(
-        matches!(huge.code(), Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument),
-        "10 MB message: {huge}"
-    );
+    ensure!(huge.code() == Code::InvalidArgument, "10 MB message: {huge}");
+    ensure!(huge.message().contains("larger than 4194304 bytes"), "10 MB message: {huge}");
 
     // Bytes that are not UTF-8, where the schema says string.
     let status = call(&gateway.grpc, GENERATE, &[], &invalid_utf8("chat")).await?;
-    ensure!(
-        matches!(status.code(), Code::InvalidArgument | Code::Internal) && !status.message().is_empty(),
-        "invalid UTF-8: {status}"
-    );
+    ensure!(status.code() == Code::InvalidArgument, "invalid UTF-8: {status}");
+    ensure!(status.message().contains("valid UTF-8"), "invalid UTF-8: {status}");
 
     let chat = input(Input::Chat(Chat {
         messages: vec![ChatMessage {

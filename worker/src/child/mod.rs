@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hearth_engine::{Backend, Engine};
+use hearth_proto::FORWARDED_MESSAGE;
 use hearth_proto::engine::v1::engine_service_server::EngineServiceServer;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -35,9 +36,9 @@ pub const EXIT_ENGINE_FAULT: u8 = 70;
 /// Exit status when the engine did not start: `EX_CONFIG`.
 pub const EXIT_NOT_STARTED: u8 = 78;
 
-/// A request of 4 MiB, the limit at the worker's own port, is re-encoded with
+/// A request of the largest size at the worker's own port is re-encoded with
 /// the replica's id instead of the model's name on its way here.
-pub const MESSAGE_LIMIT: usize = 8 << 20;
+pub const MESSAGE_LIMIT: usize = 2 * FORWARDED_MESSAGE;
 
 /// The health service that is `NOT_SERVING` while the device thread hangs: the
 /// process itself still answers then, and cannot say it by ending, for a thread

@@ -61,7 +61,7 @@ pub struct Route {
     pub in_flight: InFlight,
 }
 
-/// One served name.
+/// One served name, or one replica.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The furthest of its replicas.
@@ -76,9 +76,14 @@ pub struct Model {
     pub routes: Vec<Route>,
 }
 
-/// By served name.
+/// The replicas of the set in force.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(pub BTreeMap<String, Model>);
+pub struct Routes {
+    /// By served name. Models of one name are one here: whoever must tell them apart asks by id.
+    pub by_name: BTreeMap<String, Model>,
+    /// Each replica by its id.
+    pub by_id: BTreeMap<String, Model>,
+}
 
 /// Asking more often than this tells nothing new.
 const RETRY_AT_LEAST: Duration = Duration::from_secs(1);
@@ -93,22 +98,27 @@ impl Routes {
         }
         let (state, message, retry) = describe(instance, now);
         let context_tokens = instance.spec.context_tokens.get();
-        let model = self.0.entry(instance.spec.served_name.clone()).or_insert_with(|| Model {
-            state,
-            message: message.clone(),
-            context_tokens,
-            retry,
-            routes: Vec::new(),
-        });
-        if rank(state) > rank(model.state) {
-            (model.state, model.message, model.retry) = (state, message, retry);
+        let replica = Model { state, message, context_tokens, retry, routes: Vec::from_iter(route) };
+        let spec = &instance.spec;
+        match self.by_name.get_mut(&spec.served_name) {
+            Some(model) => model.join(&replica),
+            None => drop(self.by_name.insert(spec.served_name.clone(), replica.clone())),
         }
-        model.context_tokens = model.context_tokens.min(context_tokens);
-        model.routes.extend(route);
+        self.by_id.insert(spec.id.clone(), replica);
     }
 }
 
 impl Model {
+    /// Takes in another replica of the same name.
+    fn join(&mut self, replica: &Self) {
+        if rank(replica.state) > rank(self.state) {
+            (self.state, self.retry) = (replica.state, replica.retry);
+            self.message.clone_from(&replica.message);
+        }
+        self.context_tokens = self.context_tokens.min(replica.context_tokens);
+        self.routes.extend_from_slice(&replica.routes);
+    }
+
     /// The route with the fewest requests.
     pub fn pick(&self) -> Option<&Route> {
         self.routes.iter().min_by_key(|r| r.in_flight.count())
@@ -165,7 +175,44 @@ fn describe(instance: &Instance, now: Instant) -> (ModelState, String, Duration)
 
 #[cfg(test)]
 mod tests {
+    use tonic::transport::Endpoint;
+
     use super::*;
+    use crate::spec::{Fence, tests::spec};
+
+    fn ready(id: &str, name: &str) -> Instance {
+        let mut spec = spec(id);
+        name.clone_into(&mut spec.served_name);
+        Instance {
+            spec,
+            fence: Fence { epoch: 1, generation: 1 },
+            wanted: true,
+            stage: Stage::Ready,
+            number: 0,
+            failures: 0,
+            kills: 0,
+            failure: None,
+            found_free: None,
+            file: None,
+            measured: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn replicas_of_one_name_are_told_apart_by_their_ids() {
+        let mut routes = Routes::default();
+        let channel = || Endpoint::from_static("http://[::]:1").connect_lazy();
+        for (n, id) in [(1, "old-0"), (2, "young-0")] {
+            let route = Route { instance: InstanceId(n), channel: channel(), in_flight: InFlight::default() };
+            routes.add(&ready(id, "chat"), Some(route), Instant::now());
+        }
+        assert_eq!(routes.by_name["chat"].routes.len(), 2);
+        // Whatever runs on it, and whatever is idle beside it.
+        let _busy = routes.by_id["young-0"].routes[0].in_flight.enter();
+        assert_eq!(routes.by_id["young-0"].pick().unwrap().instance, InstanceId(2));
+        assert_eq!(routes.by_id["old-0"].pick().unwrap().instance, InstanceId(1));
+        assert_eq!(routes.by_name["chat"].pick().unwrap().instance, InstanceId(1));
+    }
 
     #[tokio::test]
     async fn in_flight_counts_and_waits() {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use hearth_proto::REPLICA_METADATA;
 use hearth_proto::engine::v1::engine_service_client::EngineServiceClient;
 use hearth_proto::inference::v1::inference_service_server::InferenceService;
 use hearth_proto::inference::v1::{
     GenerateRequest, ListModelsRequest, ListModelsResponse, Model, TokenizeRequest, TokenizeResponse,
 };
 use tokio::time::timeout_at;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +20,7 @@ use super::answer::{Answer, explain};
 use super::deadline::{deadline, exceeded};
 use crate::child;
 use crate::fleet::FleetHandle;
-use crate::fleet::route::{InFlight, Route};
+use crate::fleet::route::{InFlight, Model as Known, Route};
 use crate::metrics::Metrics;
 use crate::status;
 
@@ -35,8 +37,8 @@ impl InferenceApi {
         Self { fleet, metrics, closing, all }
     }
 
-    /// The replica that takes a request for this model.
-    fn route(&self, model: &str) -> Result<Route, Status> {
+    /// The replica that takes a request: the one that its metadata names, else any of the model.
+    fn route(&self, metadata: &MetadataMap, model: &str) -> Result<Route, Status> {
         if self.closing.refuse.is_cancelled() {
             let message = "this worker is going and takes no new requests";
             return Err(status::unavailable(message, Duration::from_secs(1)));
@@ -45,19 +47,31 @@ impl InferenceApi {
             return Err(status::invalid("model", "is empty; give the served name of a model"));
         }
         let routes = self.fleet.routes();
-        let Some(found) = routes.0.get(model) else {
-            let known: Vec<_> = routes.0.keys().map(String::as_str).collect();
+        if let Some(id) = metadata.get(REPLICA_METADATA) {
+            let found = id.to_str().ok().and_then(|id| routes.by_id.get(id));
+            let found = found.ok_or_else(|| {
+                status::unknown_model(
+                    model,
+                    format!("this worker does not hold the replica {id:?} of {model:?}"),
+                )
+            })?;
+            return pick(model, found);
+        }
+        let Some(found) = routes.by_name.get(model) else {
+            let known: Vec<_> = routes.by_name.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(status::unknown_model(
                 model,
                 format!("no model is served as {model:?} here; served are: {known}"),
             ));
         };
-        found
-            .pick()
-            .cloned()
-            .ok_or_else(|| status::unavailable(format!("{model:?} {}", found.message), found.retry))
+        pick(model, found)
     }
+}
+
+fn pick(name: &str, model: &Known) -> Result<Route, Status> {
+    let route = model.pick().cloned();
+    route.ok_or_else(|| status::unavailable(format!("{name:?} {}", model.message), model.retry))
 }
 
 fn client(channel: Channel) -> EngineServiceClient<Channel> {
@@ -72,9 +86,9 @@ impl InferenceService for InferenceApi {
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Answer>, Status> {
         let deadline = deadline(request.metadata(), Instant::now())?;
-        let mut request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
         let mut metrics = self.metrics.request(&request.model);
-        let route = self.route(&request.model).inspect_err(|s| metrics.end(s.code()))?;
+        let route = self.route(&metadata, &request.model).inspect_err(|s| metrics.end(s.code()))?;
         let running = [self.all.enter(), route.in_flight.enter()];
         request.model = route.instance.engine_id();
         let mut engine = client(route.channel);
@@ -93,8 +107,8 @@ impl InferenceService for InferenceApi {
         request: Request<TokenizeRequest>,
     ) -> Result<Response<TokenizeResponse>, Status> {
         let deadline = deadline(request.metadata(), Instant::now())?;
-        let mut request = request.into_inner();
-        let route = self.route(&request.model)?;
+        let (metadata, _, mut request) = request.into_parts();
+        let route = self.route(&metadata, &request.model)?;
         let _running = [self.all.enter(), route.in_flight.enter()];
         request.model = route.instance.engine_id();
         let mut engine = client(route.channel);
@@ -112,7 +126,7 @@ impl InferenceService for InferenceApi {
     ) -> Result<Response<ListModelsResponse>, Status> {
         let routes = self.fleet.routes();
         let models = routes
-            .0
+            .by_name
             .iter()
             .map(|(name, model)| Model {
                 name: name.clone(),

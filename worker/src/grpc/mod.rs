@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hearth_proto::inference::v1::inference_service_server::InferenceServiceServer;
 use hearth_proto::worker::v1::worker_service_server::WorkerServiceServer;
-use hearth_proto::{FILE_DESCRIPTOR_SET, unreadable};
+use hearth_proto::{FILE_DESCRIPTOR_SET, FORWARDED_MESSAGE, unreadable};
 use hearth_tls::{Guard, Role};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -27,8 +27,8 @@ use crate::fleet::FleetHandle;
 use crate::fleet::route::InFlight;
 use crate::metrics::Metrics;
 
-/// A message that a client may send; the same limit on every port of Hearth.
-pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// A message that a client may send: whatever a gateway sends.
+pub const MESSAGE_LIMIT: usize = FORWARDED_MESSAGE;
 /// Dead peers are noticed, and what they asked for is cancelled, this soon
 /// after their last sign.
 const KEEPALIVE: Duration = Duration::from_secs(10);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use hearth_proto::REPLICA_METADATA;
 use hearth_proto::inference::v1::generate_request::Input;
 use hearth_proto::inference::v1::{
     Chat, GenerateRequest, SamplingOptions, StopOptions, TokenizeRequest, tokenize_request,
 };
-use hearth_proto::worker::v1::ReplicaStatus;
+use hearth_proto::worker::v1::{Replica, ReplicaStatus};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -67,15 +68,48 @@ async fn wrong_fields_are_named() {
     assert!(unknown.message().contains("served are: chat"), "{}", unknown.message());
 }
 
+/// The prompt fits one of two models of the same name only: who answers shows in how it ends.
+#[tokio::test]
+async fn a_replica_that_is_named_answers_and_no_other_of_its_model_s_name() {
+    let (_dir, files, worker) = ready(2000.0).await;
+    let chat = || replica("chat", &files.url(), files.bytes());
+    let renamed = Replica { id: "short".into(), context_tokens: 64, ..chat() };
+    worker.apply(2, vec![chat(), renamed]).await.unwrap();
+    worker.until_ready("short").await;
+    let ask = |id: &'static str| {
+        let mut request = Request::new(request("chat", &"x".repeat(200), 5));
+        request.metadata_mut().insert(REPLICA_METADATA, id.parse().unwrap());
+        request
+    };
+    // Often enough that the least loaded of both would be the other one at some time.
+    for _ in 0..4 {
+        let stream = worker.inference().generate(ask("chat")).await.unwrap();
+        collect(stream.into_inner()).await.1.unwrap();
+        assert_eq!(refused(&worker, ask("short")).await.code(), Code::InvalidArgument);
+    }
+    let gone = refused(&worker, ask("gone")).await;
+    assert_eq!(gone.code(), Code::NotFound, "the gateway looks again: {gone}");
+    let tokens = |id: &'static str| {
+        let input = Some(tokenize_request::Input::Prompt("x".into()));
+        let mut request = Request::new(TokenizeRequest { model: "chat".into(), input });
+        request.metadata_mut().insert(REPLICA_METADATA, id.parse().unwrap());
+        request
+    };
+    worker.inference().tokenize(tokens("short")).await.unwrap();
+    assert_eq!(worker.inference().tokenize(tokens("gone")).await.unwrap_err().code(), Code::NotFound);
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_clearly() {
     let (_dir, _files, worker) = ready(2000.0).await;
-    let status = refused(&worker, request("chat", &"x".repeat(10 << 20), 5)).await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(status.message().contains("larger than 4194304 bytes"), "{}", status.message());
+    let status = refused(&worker, request("chat", &"x".repeat(20 << 20), 5)).await;
+    // Not the code by which a worker says that it is full: that is tried again.
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("larger than 16777216 bytes"), "{}", status.message());
     // Just under it is another matter: it is read, and found too long.
-    let status = refused(&worker, request("chat", &"x".repeat((4 << 20) - 100), 5)).await;
+    let status = refused(&worker, request("chat", &"x".repeat((16 << 20) - 100), 5)).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.get_details_bad_request().is_some(), "{status:?}");
 }
 
 #[tokio::test]

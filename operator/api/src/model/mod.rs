@@ -12,5 +12,5 @@ pub use source::{Scheme, SecretReference, Source};
 pub use spec::{KvType, Preference, ServedModel, ServedModelSpec};
 pub use status::{
     Footprint, ModelState, Progress, RejectedGroup, ReplicaState, ReplicaStatus, Resolved, ServedModelStatus,
-    Summary, count,
+    Summary, count, replica_id,
 };

@@ -148,6 +148,13 @@ pub struct Footprint {
     pub overhead: u64,
 }
 
+/// What a replica is called between processes: unique in the cluster, and stable for its life.
+/// `uid` is the ServedModel's.
+#[must_use]
+pub fn replica_id(uid: &str, ordinal: u32) -> String {
+    format!("{uid}-{ordinal}")
+}
+
 /// The model, loaded on one device of one Worker: the controller's intent, and
 /// what the Worker tells of it.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hearth_api::model::{KvType, ReplicaState, ReplicaStatus, Resolved};
+use hearth_api::model::{KvType, ReplicaState, ReplicaStatus, Resolved, replica_id};
 use hearth_plan::{Change, Plan, ReplicaPlan};
 use hearth_proto::worker::v1 as wire;
 use kube::ResourceExt;
@@ -64,11 +64,6 @@ impl FileRef {
             revision: self.revision.clone(),
         }
     }
-}
-
-/// A replica's name on the wire: unique in the cluster and stable.
-pub fn replica_id(uid: &str, ordinal: u32) -> String {
-    format!("{uid}-{ordinal}")
 }
 
 /// The model's UID in a replica's name on the wire.

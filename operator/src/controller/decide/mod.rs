@@ -25,7 +25,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 pub use failures::Failures;
-pub use intent::{FileRef, replica_id, withhold};
+pub use hearth_api::model::replica_id;
+pub use intent::{FileRef, withhold};
 pub use memory::Memory;
 pub use observe::{GONE_AFTER, from_wire};
 pub use orders::{Order, Orders};

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hearth_tls::plain::{self, Limits, Protocol};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,15 +41,9 @@ impl Probes {
 }
 
 /// Serves the probes on `listener` until `stop`.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve_probes(
-    probes: Probes,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, probes.router()).with_graceful_shutdown(stop.cancelled_owned()).await
+pub async fn serve_probes(probes: Probes, listener: TcpListener, stop: CancellationToken) {
+    let limits = Limits::of_probes();
+    plain::serve(listener, probes.router(), Protocol::Http, limits, stop.cancelled_owned()).await;
 }
 
 async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {

@@ -169,7 +169,7 @@ impl Dispatch {
                 full |= waiter.demand.sequence;
                 return None;
             };
-            let (slot, replica) = (Slot::of(&route.key, replica), replica.clone());
+            let (slot, replica) = (Slot::of(replica), replica.clone());
             load.take(&slot, waiter.demand);
             Some((place, slot, replica))
         });

@@ -31,7 +31,12 @@ fn routes(workers: &[&str], standing: Standing) -> Arc<Routes> {
             standing,
             ready: workers
                 .iter()
-                .map(|worker| ReplicaFact { worker: (*worker).into(), device: "cpu".into(), sequences: 1 })
+                .map(|worker| ReplicaFact {
+                    id: format!("uid-{worker}"),
+                    worker: (*worker).into(),
+                    device: "cpu".into(),
+                    sequences: 1,
+                })
                 .collect(),
         }])))
         .unwrap()

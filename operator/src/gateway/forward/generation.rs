@@ -1,20 +1,18 @@
 //! One request to generate, from the queue to its terminal item.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
-use futures::{Stream, stream};
-use hearth_proto::inference::v1::{
-    Finish, GenerateRequest, GenerateResponse, Waiting, generate_response::Event,
-};
+use hearth_proto::inference::v1::{Finish, GenerateResponse, Waiting, generate_response::Event};
 use tokio::{
     select,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     Forwarder,
     attempts::{Attempts, Failure},
+    message::Message,
     notices::Notices,
     waiting_for,
 };
@@ -26,12 +24,11 @@ use crate::gateway::{
     verdict::after_output,
 };
 
-/// A generation under way. Dropping it takes it back from wherever it is: it leaves the queue,
-/// or the worker's call is cancelled and the replica is free.
+/// A generation under way. Dropping it takes it back from wherever it is.
 #[derive(Debug)]
-pub struct Generation {
+pub(super) struct Generation {
     forwarder: Arc<Forwarder>,
-    request: GenerateRequest,
+    message: Message,
     deadline: Deadline,
     began: Instant,
     phase: Phase,
@@ -62,14 +59,14 @@ enum Step {
 impl Generation {
     pub(super) fn new(
         forwarder: Arc<Forwarder>,
-        request: GenerateRequest,
+        message: Message,
         deadline: Deadline,
         ticket: Ticket,
         counted: Counted,
     ) -> Self {
         Self {
             forwarder,
-            request,
+            message,
             deadline,
             began: Instant::now(),
             phase: Phase::Queued(ticket),
@@ -82,7 +79,7 @@ impl Generation {
 
     /// The next item. The last one is a `finish` event or an error, and there is exactly one of
     /// those; after it comes `None`.
-    pub async fn next(&mut self) -> Option<Result<GenerateResponse, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<GenerateResponse, Status>> {
         loop {
             let forwarder = self.forwarder.clone();
             let step = select! {
@@ -112,17 +109,35 @@ impl Generation {
         }
     }
 
-    /// The items as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<GenerateResponse, Status>> + Send {
-        stream::unfold(self, |mut generation| async {
-            let item = generation.next().await?;
-            Some((item, generation))
-        })
+    /// Waits for something that is the client's to do, while the request holds its replica.
+    ///
+    /// # Errors
+    /// The status that the generation has ended with instead: its time is up, or the client did
+    /// nothing for as long as `patience`.
+    pub(super) async fn unless_over<T>(
+        &mut self,
+        client: impl Future<Output = T>,
+        patience: Duration,
+    ) -> Result<T, Status> {
+        let forwarder = self.forwarder.clone();
+        let refusal = select! {
+            biased;
+            done = client => return Ok(done),
+            () = forwarder.lifecycle.is_cut() => Refusal::Stopping,
+            () = sleep_until(self.deadline.end) => {
+                self.deadline.passed("the client had not taken what was generated")
+            }
+            () = sleep(patience) => {
+                forwarder.metrics.unread(self.message.model());
+                Refusal::Unread { after: patience }
+            }
+        };
+        Err(self.end(refusal.into()))
     }
 
     /// Cancel safe: the phase changes only between two calls.
     async fn step(&mut self) -> Option<Step> {
-        let Self { forwarder, request, deadline, phase, notices, .. } = self;
+        let Self { forwarder, message, deadline, phase, notices, .. } = self;
         Some(match phase {
             Phase::Ended => return None,
             Phase::Queued(ticket) => {
@@ -134,7 +149,7 @@ impl Generation {
                         Err(refusal) => Step::End(refusal.into()),
                     },
                     () = sleep_until(deadline.wait) => {
-                        let doing = waiting_for(&request.model, &spot.progress().message);
+                        let doing = waiting_for(message.model(), &spot.progress().message);
                         Step::End(deadline.passed(&doing).into())
                     }
                     waiting = notices.next(&spot) => Step::Tell(waiting),
@@ -142,15 +157,11 @@ impl Generation {
             }
             Phase::Granted(permit) => {
                 self.counted.running();
-                let call = async {
-                    let mut upstream = Request::new(request.clone());
-                    upstream.set_timeout(deadline.left(Instant::now()));
-                    forwarder.client(permit)?.generate(upstream).await
-                };
+                let call = forwarder.call(permit, message.clone(), deadline);
                 match timeout_at(deadline.end, call).await {
                     Ok(Ok(response)) => {
                         let Phase::Granted(permit) = mem::replace(phase, Phase::Ended) else { return None };
-                        Step::Phase(Phase::Streaming(permit, Box::new(response.into_inner())))
+                        Step::Phase(Phase::Streaming(permit, Box::new(response)))
                     }
                     Ok(Err(status)) => Step::Broken(status),
                     Err(_) => Step::End(deadline.passed("the worker had not begun to answer").into()),
@@ -173,16 +184,16 @@ impl Generation {
             Event::Delta(_) => {
                 if !self.committed {
                     self.commit();
-                    metrics.first_token(&self.request.model, self.began.elapsed());
+                    metrics.first_token(self.message.model(), self.began.elapsed());
                 }
             }
             Event::Finish(Finish { usage, .. }) => {
                 self.commit();
                 if let Some(usage) = usage {
                     self.counted.used(usage);
-                    metrics.used(&self.request.model, usage.prompt_tokens, usage.completion_tokens);
+                    metrics.used(self.message.model(), usage.prompt_tokens, usage.completion_tokens);
                 }
-                metrics.ended(&self.request.model, "Generate", Code::Ok);
+                metrics.ended(self.message.model(), "Generate", Code::Ok);
                 // The replica is free; what it still has to say, there is nothing.
                 self.phase = Phase::Ended;
             }
@@ -212,7 +223,7 @@ impl Generation {
         }
         let failure = Failure { status, taken };
         let ticket =
-            self.attempts.again(&self.forwarder, &self.request.model, permit, failure, &self.deadline)?;
+            self.attempts.again(&self.forwarder, self.message.model(), permit, failure, &self.deadline)?;
         self.counted.waiting();
         self.phase = Phase::Queued(ticket);
         Ok(())
@@ -220,7 +231,7 @@ impl Generation {
 
     fn end(&mut self, status: Status) -> Status {
         self.phase = Phase::Ended;
-        self.forwarder.metrics.ended(&self.request.model, "Generate", status.code());
+        self.forwarder.metrics.ended(self.message.model(), "Generate", status.code());
         status
     }
 }
@@ -229,7 +240,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         if !matches!(self.phase, Phase::Ended) {
             // The client went away.
-            self.forwarder.metrics.ended(&self.request.model, "Generate", Code::Cancelled);
+            self.forwarder.metrics.ended(self.message.model(), "Generate", Code::Cancelled);
         }
     }
 }

@@ -1,22 +1,31 @@
 //! Brings requests to workers and their answers back, for every protocol that clients speak.
 
 mod attempts;
-pub mod generation;
+pub mod delivery;
+mod generation;
+pub mod message;
 mod notices;
 
 use std::{sync::Arc, time::Duration};
 
-use hearth_proto::inference::v1::{
-    GenerateRequest, Model, ModelState, TokenizeRequest, TokenizeResponse, generate_request,
-    inference_service_client::InferenceServiceClient, tokenize_request,
+use hearth_proto::{
+    FORWARDED_MESSAGE, REPLICA_METADATA,
+    inference::v1::{
+        GenerateRequest, GenerateResponse, Model, ModelState, TokenizeRequest, TokenizeResponse,
+        generate_request, inference_service_client::InferenceServiceClient, tokenize_request,
+    },
 };
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
+use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status, Streaming, client::Grpc, transport::Channel};
 
 use self::{
     attempts::{Attempts, Failure},
+    delivery::Delivery,
     generation::Generation,
+    message::{Message, MessageCodec},
 };
 use super::{
     balance::Demand,
@@ -24,13 +33,16 @@ use super::{
     dispatch::{Dispatch, Permit},
     ledger::Ledger,
     lifecycle::Lifecycle,
+    memory::{Held, Memory},
     metrics::Metrics,
     pool::Pool,
     refusal::Refusal,
-    routes::{Route, facts::Standing},
+    routes::{Replica, Route, facts::Standing},
     validate,
 };
 
+/// The method that generates.
+const GENERATE: &str = "/hearth.inference.v1.InferenceService/Generate";
 /// Tokens that a request without `max_tokens` is taken to generate when replicas are compared.
 const USUAL_COMPLETION: u64 = 256;
 /// Bytes of text that make about one token, when replicas are compared.
@@ -49,32 +61,42 @@ pub struct Forwarder {
     pub metrics: Arc<Metrics>,
     /// Whether requests are taken.
     pub lifecycle: Arc<Lifecycle>,
+    /// What requests may hold.
+    pub memory: Memory,
     /// How long calls may take.
     pub deadlines: DeadlineLimits,
+    /// How long a client that takes nothing of its answer keeps its replica.
+    pub max_unread: Duration,
 }
 
 impl Forwarder {
-    /// Begins a generation. Nothing is sent before the first [`Generation::next`].
+    /// Checks a request, for [`Forwarder::generate`] once or several times.
     ///
     /// # Errors
-    /// When the request is wrong, its model is unknown or cannot be served, or too many wait.
-    pub fn generate(
-        self: &Arc<Self>,
-        request: GenerateRequest,
-        deadline: Deadline,
-    ) -> Result<Generation, Refusal> {
+    /// When the request is wrong, or takes more memory than there is.
+    pub fn prepare(&self, request: &GenerateRequest, held: Held) -> Result<Message, Refusal> {
+        Message::new(request, held).map_err(|refusal| self.refused(&request.model, "Generate", refusal))
+    }
+
+    /// Begins a generation, which goes on until it ends or what is returned is dropped. Must be
+    /// called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the model is unknown or cannot be served, or too many wait.
+    pub fn generate(self: &Arc<Self>, message: Message, deadline: Deadline) -> Result<Delivery, Refusal> {
+        let name = message.model().clone();
         let begin = || {
-            validate::generate(&request)?;
-            let route = self.dispatch.route(&request.model)?;
-            let ticket = self.dispatch.enter(&request.model, demand(&request))?;
+            let route = self.dispatch.route(&name)?;
+            let ticket = self.dispatch.enter(&name, message.demand())?;
             Ok((route, ticket))
         };
         match begin() {
             Ok((route, ticket)) => {
-                let counted = self.ledger.begin(&route.key, &request.model);
-                Ok(Generation::new(self.clone(), request, deadline, ticket, counted))
+                let counted = self.ledger.begin(&route.key, &name);
+                let generation = Generation::new(self.clone(), message, deadline, ticket, counted);
+                Ok(Delivery::start(generation, self.max_unread))
             }
-            Err(refusal) => Err(self.refused(&request.model, "Generate", refusal)),
+            Err(refusal) => Err(self.refused(&name, "Generate", refusal)),
         }
     }
 
@@ -85,6 +107,7 @@ impl Forwarder {
     pub async fn tokenize(
         &self,
         request: TokenizeRequest,
+        held: Held,
         deadline: Deadline,
     ) -> Result<TokenizeResponse, Status> {
         let name = request.model.clone();
@@ -92,7 +115,7 @@ impl Forwarder {
         let result = tokio::select! {
             biased;
             () = self.lifecycle.is_cut() => Err(Refusal::Stopping.into()),
-            result = self.try_tokenize(request, deadline) => result,
+            result = self.try_tokenize(request, held, deadline) => result,
         };
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.ended(if known { &name } else { "" }, "Tokenize", code);
@@ -102,9 +125,11 @@ impl Forwarder {
     async fn try_tokenize(
         &self,
         request: TokenizeRequest,
+        mut held: Held,
         deadline: Deadline,
     ) -> Result<TokenizeResponse, Status> {
         validate::tokenize(&request)?;
+        held.resize(request.encoded_len())?;
         let bytes = match &request.input {
             Some(tokenize_request::Input::Prompt(prompt)) => prompt.len(),
             Some(tokenize_request::Input::Chat(chat)) => chat.messages.iter().map(|m| m.content.len()).sum(),
@@ -119,9 +144,9 @@ impl Forwarder {
                 .await
                 .map_err(|_| deadline.passed(&waiting_for(&request.model, &spot.progress().message)))??;
             let call = async {
-                let mut upstream = Request::new(request.clone());
-                upstream.set_timeout(deadline.left(Instant::now()));
-                self.client(&permit)?.tokenize(upstream).await
+                let upstream = upstream(request.clone(), permit.replica(), &deadline)?;
+                let client = InferenceServiceClient::new(self.channel(&permit)?);
+                client.max_decoding_message_size(FORWARDED_MESSAGE).tokenize(upstream).await
             };
             match timeout_at(deadline.end, call).await {
                 Ok(Ok(response)) => {
@@ -142,10 +167,22 @@ impl Forwarder {
         self.dispatch.routes().iter().map(|(name, route)| describe(name, route, now)).collect()
     }
 
-    fn client(&self, permit: &Permit) -> Result<InferenceServiceClient<tonic::transport::Channel>, Status> {
-        let channel =
-            self.pool.channel(permit.replica()).map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(InferenceServiceClient::new(channel))
+    /// Sends a request to the replica that it got.
+    async fn call(
+        &self,
+        permit: &Permit,
+        message: Message,
+        deadline: &Deadline,
+    ) -> Result<Streaming<GenerateResponse>, Status> {
+        let upstream = upstream(message, permit.replica(), deadline)?;
+        let mut client = Grpc::new(self.channel(permit)?).max_decoding_message_size(FORWARDED_MESSAGE);
+        client.ready().await.map_err(|error| Status::unknown(format!("the channel failed: {error}")))?;
+        let response = client.server_streaming(upstream, PathAndQuery::from_static(GENERATE), MessageCodec);
+        response.await.map(Response::into_inner)
+    }
+
+    fn channel(&self, permit: &Permit) -> Result<Channel, Status> {
+        self.pool.channel(permit.replica()).map_err(|error| Status::unavailable(error.to_string()))
     }
 
     fn refused(&self, name: &str, method: &'static str, refusal: Refusal) -> Refusal {
@@ -154,6 +191,17 @@ impl Forwarder {
         self.metrics.ended(if known { name } else { "" }, method, code);
         refusal
     }
+}
+
+/// A call for exactly this replica, with what time is left.
+fn upstream<T>(message: T, replica: &Replica, deadline: &Deadline) -> Result<Request<T>, Status> {
+    let id = replica.id.parse().map_err(|_| {
+        Status::internal(format!("the id {:?} of a replica is no value for a header", replica.id))
+    })?;
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(REPLICA_METADATA, id);
+    request.set_timeout(deadline.left(Instant::now()));
+    Ok(request)
 }
 
 fn waiting_for(model: &str, progress: &str) -> String {

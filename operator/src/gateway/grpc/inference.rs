@@ -10,7 +10,12 @@ use hearth_proto::inference::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::gateway::{deadline::Deadline, forward::Forwarder};
+use crate::gateway::{
+    deadline::Deadline,
+    forward::Forwarder,
+    memory::{Held, Parcel},
+    refusal::Refusal,
+};
 
 #[derive(Debug)]
 pub(super) struct Inference {
@@ -20,6 +25,12 @@ pub(super) struct Inference {
 impl Inference {
     pub(super) fn new(forwarder: Arc<Forwarder>) -> Self {
         Self { forwarder }
+    }
+
+    /// What was held for the request when it came.
+    fn held<T>(&self, request: &Request<T>) -> Result<Held, Refusal> {
+        let parcel = request.extensions().get::<Parcel>();
+        parcel.and_then(Parcel::take).map_or_else(|| self.forwarder.memory.begin(), Ok)
     }
 
     fn deadline<T>(&self, request: &Request<T>) -> Result<Deadline, Status> {
@@ -36,7 +47,10 @@ impl InferenceService for Inference {
         request: Request<GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let deadline = self.deadline(&request)?;
-        let generation = self.forwarder.generate(request.into_inner(), deadline)?;
+        let held = self.held(&request)?;
+        let message = self.forwarder.prepare(request.get_ref(), held)?;
+        drop(request);
+        let generation = self.forwarder.generate(message, deadline)?;
         Ok(Response::new(generation.into_stream().boxed()))
     }
 
@@ -45,7 +59,8 @@ impl InferenceService for Inference {
         request: Request<TokenizeRequest>,
     ) -> Result<Response<TokenizeResponse>, Status> {
         let deadline = self.deadline(&request)?;
-        self.forwarder.tokenize(request.into_inner(), deadline).await.map(Response::new)
+        let held = self.held(&request)?;
+        self.forwarder.tokenize(request.into_inner(), held, deadline).await.map(Response::new)
     }
 
     async fn list_models(

@@ -2,12 +2,15 @@
 
 mod health;
 mod inference;
-mod server;
+mod intake;
+mod weight;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
+use axum::middleware::from_fn_with_state;
 use hearth_proto::inference::v1::inference_service_server::{InferenceServiceServer, SERVICE_NAME};
 use hearth_proto::unreadable;
+use hearth_tls::plain::{self, Limits, Protocol};
 use tokio::{net::TcpListener, select};
 use tonic::service::Routes;
 use tower::util::MapResponseLayer;
@@ -16,8 +19,12 @@ use self::inference::Inference;
 use super::forward::Forwarder;
 
 /// The largest message that a client may send, in bytes.
-pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+pub const MAX_MESSAGE: usize = hearth_proto::CLIENT_MESSAGE;
+
 /// Serves until `shutdown` completes and the last call has ended.
+///
+/// Not with tonic's server: that one ends a call whose `grpc-timeout` is over with `CANCELLED`,
+/// and the specification says `DEADLINE_EXCEEDED`. Here deadlines are the handlers' business.
 ///
 /// # Errors
 /// When the descriptors that reflection shows are damaged.
@@ -29,15 +36,16 @@ pub async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     let follow = health::follow(forwarder.lifecycle.clone(), reporter);
     let inference =
-        InferenceServiceServer::new(Inference::new(forwarder)).max_decoding_message_size(MAX_MESSAGE);
+        InferenceServiceServer::new(Inference::new(forwarder.clone())).max_decoding_message_size(MAX_MESSAGE);
     let router = Routes::new(inference)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
+        .layer(from_fn_with_state(forwarder, intake::take))
         .layer(MapResponseLayer::new(|response| unreadable::clarify(response, MAX_MESSAGE)));
     select! {
-        () = server::serve(listener, router, shutdown) => Ok(()),
+        () = plain::serve(listener, router, Protocol::Grpc, Limits::default(), shutdown) => Ok(()),
         never = follow => match never {},
     }
 }

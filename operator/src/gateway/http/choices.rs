@@ -6,10 +6,14 @@ use futures::{
     Stream, StreamExt as _,
     stream::{self, BoxStream, SelectAll},
 };
-use hearth_proto::inference::v1::{GenerateRequest, GenerateResponse};
+use hearth_proto::inference::v1::GenerateResponse;
 use tonic::Status;
 
-use crate::gateway::{deadline::Deadline, forward::Forwarder, refusal::Refusal};
+use crate::gateway::{
+    deadline::Deadline,
+    forward::{Forwarder, message::Message},
+    refusal::Refusal,
+};
 
 /// An item, and which choice it belongs to.
 type Item = (u32, Result<GenerateResponse, Status>);
@@ -22,17 +26,12 @@ impl Choices {
     /// the others follow from it.
     pub(super) fn begin(
         forwarder: &Arc<Forwarder>,
-        request: &GenerateRequest,
+        message: &Message,
         count: u32,
         deadline: Deadline,
     ) -> Result<Self, Refusal> {
         let begin = |index: u32| {
-            let mut request = request.clone();
-            if let Some(seed) = request.sampling.as_mut().and_then(|sampling| sampling.seed.as_mut()) {
-                // Draws of neighbouring seeds have nothing in common.
-                *seed = seed.wrapping_add(index.into());
-            }
-            let generation = forwarder.generate(request, deadline)?;
+            let generation = forwarder.generate(message.nth(index), deadline)?;
             Ok(generation.into_stream().map(move |item| (index, item)).boxed())
         };
         Ok(Self(stream::select_all((0..count).map(begin).collect::<Result<Vec<_>, _>>()?)))

@@ -1,5 +1,6 @@
 //! The HTTP side: the OpenAI API, probes and metrics on one plaintext port.
 
+mod body;
 mod calls;
 mod choices;
 pub mod error;
@@ -11,14 +12,13 @@ mod request_id;
 mod shape;
 mod stream;
 
-use std::{future::Future, io, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware,
+    Router, middleware,
     routing::{get, post},
 };
+use hearth_tls::plain::{self, Limits, Protocol};
 use tokio::net::TcpListener;
 
 use super::forward::Forwarder;
@@ -39,19 +39,11 @@ pub fn router(forwarder: Arc<Forwarder>) -> Router {
         .route("/metrics", get(operate::metrics))
         .fallback(openai::not_found)
         .method_not_allowed_fallback(openai::wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(request_id::attach))
         .with_state(forwarder)
 }
 
 /// Serves until `shutdown` completes and the last response has ended.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    forwarder: Arc<Forwarder>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router(forwarder)).with_graceful_shutdown(shutdown).await
+pub async fn serve(listener: TcpListener, forwarder: Arc<Forwarder>, shutdown: impl Future<Output = ()>) {
+    plain::serve(listener, router(forwarder), Protocol::Http, Limits::default(), shutdown).await;
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use hearth_proto::inference::v1::{Delta, generate_response::Event};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -16,25 +15,23 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    MAX_BODY,
+    body::Whole,
     choices::Choices,
     error::ApiError,
     parse::{self, Parsed, Tools},
     shape::{self, Answer, Choice, Endpoint},
     stream,
 };
-use crate::gateway::{deadline::Deadline, forward::Forwarder, refusal::Refusal};
-
-type Body = Result<Bytes, BytesRejection>;
+use crate::gateway::{deadline::Deadline, forward::Forwarder, memory::Held, refusal::Refusal, validate};
 
 /// `POST /v1/chat/completions`
-pub(super) async fn chat(forwarder: State<Arc<Forwarder>>, body: Body) -> Result<Response, ApiError> {
-    answer(&forwarder, Endpoint::Chat, parse::chat(&read(body)?)?).await
+pub(super) async fn chat(forwarder: State<Arc<Forwarder>>, body: Whole) -> Result<Response, ApiError> {
+    answer(&forwarder, Endpoint::Chat, body.parse(parse::chat)?).await
 }
 
 /// `POST /v1/completions`
-pub(super) async fn completion(forwarder: State<Arc<Forwarder>>, body: Body) -> Result<Response, ApiError> {
-    answer(&forwarder, Endpoint::Completion, parse::completion(&read(body)?)?).await
+pub(super) async fn completion(forwarder: State<Arc<Forwarder>>, body: Whole) -> Result<Response, ApiError> {
+    answer(&forwarder, Endpoint::Completion, body.parse(parse::completion)?).await
 }
 
 /// `GET /v1/models`
@@ -49,6 +46,7 @@ pub(super) async fn model(
     forwarder: State<Arc<Forwarder>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    validate::name(&id)?;
     let now = Timestamp::now();
     let models = forwarder.models(now);
     match models.iter().find(|model| model.name == id) {
@@ -80,33 +78,22 @@ pub(super) async fn wrong_method(method: http::Method, uri: http::Uri) -> ApiErr
     )
 }
 
-fn read(body: Body) -> Result<Bytes, ApiError> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::bad(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Some("request_too_large"),
-            None,
-            format!("the body is larger than {MAX_BODY} bytes: send a shorter prompt or fewer messages"),
-        ),
-        status => ApiError::bad(status, None, None, rejection.body_text()),
-    })
-}
-
 async fn answer(
     forwarder: &Arc<Forwarder>,
     endpoint: Endpoint,
-    parsed: Parsed,
+    (parsed, held): (Parsed, Held),
 ) -> Result<Response, ApiError> {
     let Parsed { request, choices: count, tools, stream, include_usage } = parsed;
+    let message = forwarder.prepare(&request, held)?;
     let answer = Answer {
         endpoint,
         id: Uuid::new_v4().simple().to_string(),
         created: Timestamp::now().as_second(),
-        model: request.model.clone(),
+        model: request.model,
         include_usage: stream && include_usage,
     };
     let deadline = Deadline::unnamed(forwarder.deadlines, Instant::now());
-    let choices = Choices::begin(forwarder, &request, count, deadline)?;
+    let choices = Choices::begin(forwarder, &message, count, deadline)?;
     if stream {
         stream::respond(choices, count, &tools, answer).await
     } else {

@@ -41,6 +41,8 @@ pub struct ModelFact {
 /// A ready replica: a device of a Worker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplicaFact {
+    /// What the Worker knows it by.
+    pub id: String,
     /// The Worker's object name.
     pub worker: String,
     /// The uuid of the device that holds the replica.

@@ -67,14 +67,14 @@ impl Index {
         let mut replicas: Vec<Replica> = ready
             .iter()
             .filter_map(|replica| {
-                let ReplicaFact { worker, device, sequences } = replica.clone();
+                let ReplicaFact { id, worker, device, sequences } = replica.clone();
                 let address = self.workers.rows.get(&worker)?.address.clone()?;
-                Some(Replica { worker, device, address, sequences: sequences.max(1) })
+                Some(Replica { id, worker, device, address, sequences: sequences.max(1) })
             })
             .collect();
         replicas.sort();
-        // Work is counted by Worker and device, so neither may appear twice.
-        replicas.dedup_by(|a, b| a.worker == b.worker && a.device == b.device);
+        // Work is counted by replica, so none may appear twice.
+        replicas.dedup_by(|a, b| a.id == b.id);
         Route {
             key: key.clone(),
             created: *created,
@@ -138,7 +138,12 @@ mod tests {
             standing: Standing::Pending(Progress::saying("waiting for a plan")),
             ready: workers
                 .iter()
-                .map(|worker| ReplicaFact { worker: (*worker).into(), device: "cpu".into(), sequences: 4 })
+                .map(|worker| ReplicaFact {
+                    id: format!("{name}-{worker}"),
+                    worker: (*worker).into(),
+                    device: "cpu".into(),
+                    sequences: 4,
+                })
                 .collect(),
         }
     }

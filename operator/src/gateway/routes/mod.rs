@@ -48,7 +48,7 @@ pub struct Route {
     pub quantization: String,
     /// Why there is nothing ready; without meaning while [`Route::replicas`] holds any.
     pub standing: Standing,
-    /// The replicas that take requests, ordered by Worker and device.
+    /// The replicas that take requests, ordered by id.
     pub replicas: Vec<Replica>,
 }
 
@@ -62,6 +62,8 @@ impl Route {
 /// A replica that takes requests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {
+    /// What the Worker knows it by: unique in the cluster.
+    pub id: String,
     /// The Worker's object name, which is also its identity in TLS.
     pub worker: String,
     /// The uuid of the device that holds the replica.

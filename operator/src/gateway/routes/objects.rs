@@ -3,7 +3,7 @@
 use hearth_api::{
     ServedModel, Worker,
     condition::model::{ACCEPTED, PLACED, READY, RESOLVED},
-    model::{ModelState, ReplicaState, ReplicaStatus, ServedModelStatus},
+    model::{ModelState, ReplicaState, ReplicaStatus, ServedModelStatus, replica_id},
     worker::WorkerState,
 };
 use kube::ResourceExt as _;
@@ -26,6 +26,7 @@ pub fn model(object: &ServedModel) -> ModelFact {
             .iter()
             .filter(|replica| replica.state == ReplicaState::Ready)
             .map(|replica| ReplicaFact {
+                id: replica_id(object.metadata.uid.as_deref().unwrap_or_default(), replica.ordinal),
                 worker: replica.worker.clone(),
                 device: replica.device.clone(),
                 sequences: replica.sequences,
@@ -151,7 +152,7 @@ mod tests {
             "apiVersion": "hearth.dev/v1alpha1",
             "kind": "ServedModel",
             "metadata": {
-                "name": "smol", "namespace": "default", "generation": 2,
+                "name": "smol", "namespace": "default", "generation": 2, "uid": "6f7a",
                 "creationTimestamp": "2026-01-02T03:04:05Z",
             },
             "spec": {"source": {"uri": "hf://owner/repo"}, "servedName": "chat"},
@@ -187,7 +188,10 @@ mod tests {
         assert_eq!(fact.key.to_string(), "default/smol");
         assert_eq!((fact.context_tokens, fact.quantization.as_str()), (4096, "Q4_1"));
         assert_eq!(fact.created.to_string(), "2026-01-02T03:04:05Z");
-        assert_eq!(fact.ready, [ReplicaFact { worker: "box".into(), device: "gpu".into(), sequences: 2 }]);
+        // By the name under which the controller orders it.
+        let id = replica_id("6f7a", 0);
+        let ready = ReplicaFact { id, worker: "box".into(), device: "gpu".into(), sequences: 2 };
+        assert_eq!(fact.ready, [ready]);
     }
 
     #[test]

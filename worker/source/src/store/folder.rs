@@ -9,15 +9,19 @@ use std::time::SystemTime;
 
 use crate::{Digest, FetchError, Resolved};
 
-/// What identifies a file that is being fetched: its digest where it is known,
-/// else where it comes from. Safe as a file name.
+/// What identifies a file that is being fetched: its digest, where that is known,
+/// and where it comes from. One source's slowness or silence holds up nobody who
+/// knows another. Safe as a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(String);
 
 impl Key {
     pub(super) fn of(resolved: &Resolved) -> Self {
         match resolved.sha256 {
-            Some(digest) => Self(format!("sha256-{digest}")),
+            Some(digest) => {
+                let source = Digest::of(resolved.location.to_string().as_bytes());
+                Self(format!("sha256-{digest}-{source}"))
+            }
             None => Self::of_source(resolved),
         }
     }

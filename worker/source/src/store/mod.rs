@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/sha256/<digest>    a whole file, checked; its time of change is its last use
-//! partial/<key>            a file that is being fetched
+//! partial/<key>            a file that is being fetched from one source
 //! partial/<key>.json       what a resumed fetch must agree with
 //! sources/<key>            the digest of what a source without one gave
 //! ```
@@ -20,12 +20,13 @@ mod room;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use collect::Collected;
 use folder::{Folder, Key};
 pub use retry::Retry;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 
 use crate::{Digest, FetchError, Location, Resolved, Sources, Token};
 
@@ -72,6 +73,8 @@ pub struct Store {
 struct Shared {
     folder: Folder,
     state: Mutex<State>,
+    /// Told of each file that has come.
+    arrivals: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +92,7 @@ impl Store {
     /// They cannot be made.
     pub fn open(root: &Path) -> Result<Self, FetchError> {
         let folder = Folder::open(root)?;
-        let shared = Arc::new(Shared { folder, state: Mutex::default() });
+        let shared = Arc::new(Shared { folder, state: Mutex::default(), arrivals: Notify::new() });
         Ok(Self { shared, retry: Retry::default(), quota: None })
     }
 
@@ -107,7 +110,8 @@ impl Store {
     }
 
     /// The file, fetched if it is not here. `progress` is called often: at each
-    /// piece that comes. Several callers of one file share one fetch. A call that
+    /// piece that comes. Several callers of one file from one source share one
+    /// fetch; from several sources, the first whole one is everybody's. A call that
     /// is dropped leaves what came for the next one to resume.
     ///
     /// # Errors
@@ -133,7 +137,16 @@ impl Store {
             return Ok(blob);
         }
         let job = download::Job { store: self, sources, url, resolved, token, key: &key, gate };
-        let digest = job.run(&self.retry, progress).await?;
+        let digest = tokio::select! {
+            biased;
+            fetched = job.run(&self.retry, progress) => fetched?,
+            blob = self.arrival(known) => {
+                self.shared.folder.discard(&key);
+                progress(Progress { done_bytes: blob.size_bytes, total_bytes: blob.size_bytes });
+                return Ok(blob);
+            }
+        };
+        self.shared.arrivals.notify_waiters();
         if resolved.sha256.is_none() {
             self.record(resolved, digest)?;
         }
@@ -142,6 +155,20 @@ impl Store {
             path: self.shared.folder.blob(digest),
             source: std::io::ErrorKind::NotFound.into(),
         })
+    }
+
+    /// Waits until another source has brought the file of a digest.
+    async fn arrival(&self, digest: Option<Digest>) -> Blob {
+        let Some(digest) = digest else { return std::future::pending().await };
+        loop {
+            let mut next = pin!(self.shared.arrivals.notified());
+            // From now on none is missed.
+            next.as_mut().enable();
+            if let Some(blob) = self.get(digest) {
+                return blob;
+            }
+            next.await;
+        }
     }
 
     /// The file of a digest, if it is here.

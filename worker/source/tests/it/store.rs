@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use axum::http::StatusCode;
 use hearth_source::{
     Blob, Digest, FetchError, HttpError, Location, Policy, Progress, Resolved, Retry, Sources, Store,
 };
+
+use tokio::net::TcpListener;
 
 use crate::server::{Answer, Hub};
 
@@ -38,6 +40,14 @@ async fn fetch(store: &Store, hub: &Hub, resolved: &Resolved) -> Result<Blob, Fe
 
 fn entries(folder: &Path) -> usize {
     std::fs::read_dir(folder).unwrap().count()
+}
+
+/// The only file that is being fetched.
+fn partial(root: &Path) -> PathBuf {
+    let paths = std::fs::read_dir(root.join("partial")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = paths.filter(|path| path.extension().is_none()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().unwrap()
 }
 
 #[tokio::test]
@@ -183,7 +193,7 @@ async fn a_spoiled_beginning_costs_one_more_try() {
     hub.answer([Answer::CutAfter(300_000)]);
     let once = store.clone().with_retry(Retry { times: 0, ..IMPATIENT });
     fetch(&once, &hub, &resolved).await.unwrap_err();
-    let partial = root.path().join("partial").join(format!("sha256-{}", Digest::of(&bytes)));
+    let partial = partial(root.path());
     std::fs::write(&partial, &wrong[..300_000]).unwrap();
     let blob = fetch(&store, &hub, &resolved).await.unwrap();
     assert_eq!(std::fs::read(&blob.path).unwrap(), bytes);
@@ -237,6 +247,30 @@ async fn callers_of_one_file_share_one_fetch() {
     assert_eq!(hub.ranges().len(), 1);
 }
 
+/// Whoever names a digest may name any source for it.
+#[tokio::test]
+async fn a_source_that_does_not_answer_holds_up_no_other() {
+    let bytes = file(1 << 20);
+    let hub = Hub::with("a.gguf", bytes.clone()).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = resolved(&hub, &bytes, true);
+    let url = format!("https://{}/files/a.gguf", silent.local_addr().unwrap());
+    let bad = Resolved { location: url.parse().unwrap(), ..good.clone() };
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let held_up = tokio::spawn({
+        let (store, hub) = (store.clone(), hub.clone());
+        async move { fetch(&store, &hub, &bad).await }
+    });
+    let _connection = silent.accept().await.unwrap();
+    let soon = Duration::from_secs(30);
+    let blob = tokio::time::timeout(soon, fetch(&store, &hub, &good)).await.unwrap().unwrap();
+    // What came is everybody's, and nothing else is left.
+    let other = tokio::time::timeout(soon, held_up).await.unwrap().unwrap().unwrap();
+    assert_eq!(other.path, blob.path);
+    assert_eq!(entries(&root.path().join("partial")), 0);
+}
+
 #[tokio::test]
 async fn a_digest_that_was_computed_is_remembered_with_its_revision() {
     let bytes = file(4096);
@@ -267,7 +301,7 @@ async fn a_full_disk_is_found_before_and_while_writing() {
 
     // A device on which every write fails for want of room.
     let resolved = resolved(&hub, &bytes, true);
-    let partial = root.path().join("partial").join(format!("sha256-{}", Digest::of(&bytes)));
+    let partial = partial(root.path());
     std::fs::remove_file(&partial).unwrap();
     std::os::unix::fs::symlink("/dev/full", &partial).unwrap();
     let error = fetch(&store, &hub, &resolved).await.unwrap_err();

@@ -12,9 +12,11 @@ mod message;
 mod options;
 mod sampling;
 mod tools;
+mod weight;
 
 use hearth_proto::inference::v1::GenerateRequest;
 
+pub(super) use self::weight::weight;
 pub use self::{chat::chat, completion::completion};
 
 /// What a model may call.
