@@ -243,14 +243,11 @@ fn trouble(
     }
 }
 
+/// Room for files, as the process there tells it. What status remembers is not asked:
+/// a disk may have been enlarged since, and only a process that runs finds out.
 fn store_free(machine: &Machine<'_>) -> Option<u64> {
-    let told = machine.link.and_then(|link| link.last.as_ref()?.store);
-    let told = told.map(|store| (store.capacity_bytes, store.used_bytes, store.unused_bytes));
-    let remembered = || {
-        let store = machine.worker.status.as_ref()?.store?;
-        Some((store.capacity, store.used, store.unused))
-    };
-    let (capacity, used, unused) = told.or_else(remembered)?;
+    let store = machine.link?.last.as_ref()?.store?;
     // A store that was never read says nothing, not that it is full.
-    (capacity > 0).then(|| capacity.saturating_sub(used.saturating_sub(unused)))
+    (store.capacity_bytes > 0)
+        .then(|| store.capacity_bytes.saturating_sub(store.used_bytes.saturating_sub(store.unused_bytes)))
 }

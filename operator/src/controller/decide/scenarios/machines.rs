@@ -1,6 +1,6 @@
 //! What becomes of machines and their Pods.
 
-use hearth_api::worker::WorkerStatus;
+use hearth_api::worker::{StoreStatus, WorkerStatus};
 use hearth_proto::worker::v1 as wire;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
@@ -190,6 +190,15 @@ fn old_readings_of_a_machine_without_a_process_refuse_nothing() {
     };
     let devices = vec![from_wire(&device)];
     world.worker(|worker| worker.status = Some(WorkerStatus { devices, ..WorkerStatus::default() }));
+    world.model("chat", |_| {});
+    assert!(matches!(world.round(), PodAction::Create(_)));
+}
+
+#[test]
+fn a_store_that_was_full_is_looked_at_again() {
+    let mut world = World::new(1);
+    let store = Some(StoreStatus { capacity: 1 << 20, used: 1 << 20, unused: 0 });
+    world.worker(|worker| worker.status = Some(WorkerStatus { store, ..WorkerStatus::default() }));
     world.model("chat", |_| {});
     assert!(matches!(world.round(), PodAction::Create(_)));
 }
