@@ -99,6 +99,7 @@ async fn generate(client: &mut InferenceServiceClient<Channel>, model: &str) -> 
         sampling: Some(SamplingOptions { temperature: Some(0.0), ..SamplingOptions::default() }),
         stop: Some(StopOptions { max_tokens: Some(1), ..StopOptions::default() }),
         constraint: None,
+        shortcuts: None,
     };
     let call = |status| CheckError::Call("generating a token", status);
     let mut stream = client.generate(Request::new(request)).await.map_err(call)?.into_inner();

@@ -38,6 +38,9 @@ pub fn router(told: Told) -> Router {
 /// Less than the kubelet waits.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// An engine that does not answer at once is left out.
+const STATS_WITHIN: Duration = Duration::from_millis(500);
+
 /// Whether the task that owns everything still answers.
 async fn healthz(State(told): State<Told>) -> Response {
     match timeout(ANSWER_WITHIN, told.fleet.is_alive()).await {
@@ -56,7 +59,8 @@ async fn readyz(State(told): State<Told>) -> Response {
 
 async fn metrics(State(told): State<Told>) -> Response {
     let state = told.fleet.watch().borrow().clone();
-    match told.metrics.render(&state) {
+    let engines = told.fleet.routes().stats(STATS_WITHIN).await;
+    match told.metrics.render(&state, engines) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(CONTENT_TYPE, kind)], text).into_response()

@@ -1,9 +1,12 @@
 //! What is counted, in Prometheus' text format.
 
+mod engines;
+
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use hearth_proto::engine::v1::ReplicaStats;
 use hearth_proto::inference::v1::Usage;
 use hearth_proto::worker::v1::{ReplicaState, Store, WatchResponse};
 use hearth_tls::Live;
@@ -15,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
+
+use engines::Engines;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -68,6 +73,7 @@ pub struct Metrics {
     replicas: Family<ReplicaLabels, Gauge>,
     outstanding: Family<ReplicaLabels, Gauge>,
     store: Family<KindLabels, Gauge<f64, AtomicU64>>,
+    engines: Engines,
 }
 
 /// From a prompt that is in the cache to a long one on a processor, in seconds.
@@ -94,10 +100,15 @@ impl Metrics {
             replicas: Family::default(),
             outstanding: Family::default(),
             store: Family::default(),
+            engines: Engines::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Generations that ended, by status code", metrics.requests.clone());
-        registry.register("tokens", "Tokens read (prompt) and written (completion)", metrics.tokens.clone());
+        registry.register(
+            "tokens",
+            "Tokens of prompts, of those the ones that were found in the cache, and tokens written",
+            metrics.tokens.clone(),
+        );
         registry.register_with_unit(
             "first_token",
             "From a request's arrival to its first token",
@@ -127,6 +138,7 @@ impl Metrics {
             Unit::Bytes,
             metrics.store.clone(),
         );
+        registry.register_collector(Box::new(metrics.engines.clone()));
         if let Some(live) = live {
             registry.register_collector(Box::new(Certificate(live)));
         }
@@ -152,11 +164,12 @@ impl Metrics {
         self.engine_ends.get_or_create(&labels).inc();
     }
 
-    /// Everything, with the gauges of this state.
+    /// Everything, with the gauges of this state and what engines say.
     ///
     /// # Errors
     /// Never in practice: only a label that cannot be written would be one.
-    pub fn render(&self, told: &WatchResponse) -> Result<String, fmt::Error> {
+    pub fn render(&self, told: &WatchResponse, engines: Vec<ReplicaStats>) -> Result<String, fmt::Error> {
+        self.engines.set(engines);
         self.devices.clear();
         self.replicas.clear();
         self.outstanding.clear();
@@ -233,8 +246,9 @@ impl RequestMetrics {
 
     /// What it cost.
     pub fn usage(&mut self, usage: Usage) {
-        let Usage { prompt_tokens, completion_tokens } = usage;
-        for (kind, n) in [("prompt", prompt_tokens), ("completion", completion_tokens)] {
+        let Usage { prompt_tokens, completion_tokens, cached_tokens } = usage;
+        let kinds = [("prompt", prompt_tokens), ("cached", cached_tokens), ("completion", completion_tokens)];
+        for (kind, n) in kinds {
             let labels = TokenLabels { model: self.model.clone(), kind };
             self.tokens.get_or_create(&labels).inc_by(n.into());
         }
@@ -269,7 +283,7 @@ mod tests {
         let metrics = Metrics::new(Some(live.clone()));
         let mut request = metrics.request("chat");
         request.delta();
-        request.usage(Usage { prompt_tokens: 3, completion_tokens: 4 });
+        request.usage(Usage { prompt_tokens: 3, completion_tokens: 4, cached_tokens: 2 });
         request.end(Code::Ok);
         drop(metrics.request("chat"));
         metrics.engine_ended("cpu", "EngineKilled");
@@ -282,14 +296,24 @@ mod tests {
             }],
             ..WatchResponse::default()
         };
-        let text = metrics.render(&told).unwrap();
+        let engines = vec![ReplicaStats {
+            replica_id: "a".into(),
+            pages: 9,
+            free_pages: 2,
+            steps: 5,
+            ..Default::default()
+        }];
+        let text = metrics.render(&told, engines).unwrap();
         for line in [
             r#"hearth_worker_requests_total{model="chat",code="Ok"} 1"#,
             r#"hearth_worker_requests_total{model="chat",code="Cancelled"} 1"#,
             r#"hearth_worker_tokens_total{model="chat",kind="completion"} 4"#,
+            r#"hearth_worker_tokens_total{model="chat",kind="cached"} 2"#,
             r#"hearth_worker_engine_ends_total{device="cpu",reason="EngineKilled"} 1"#,
             r#"hearth_worker_device_memory_bytes{device="cpu",kind="total"} 8"#,
             r#"hearth_worker_replica{replica="a",device="",state="ready"} 1"#,
+            r#"hearth_worker_kv_pages{replica="a",kind="held"} 7"#,
+            r#"hearth_worker_engine_steps_total{replica="a",kind="computed"} 5"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -194,7 +194,7 @@ mod tests {
         request.waiting();
         assert_eq!(counts(), (1, 0));
         request.running();
-        request.used(&Usage { prompt_tokens: 3, completion_tokens: 4 });
+        request.used(&Usage { prompt_tokens: 3, completion_tokens: 4, cached_tokens: 0 });
         drop(request);
         assert_eq!(counts(), (0, 0));
         assert!(changes.has_changed().unwrap());

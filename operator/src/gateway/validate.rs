@@ -20,7 +20,8 @@ pub const MAX_LOGPROBS: u32 = 20;
 /// # Errors
 /// [`Refusal::Invalid`] with every wrong field.
 pub fn generate(request: &GenerateRequest) -> Result<(), Refusal> {
-    let GenerateRequest { model, input, sampling, stop, constraint } = request;
+    // Shortcuts are the worker's to check, and cost a request nothing but its way there.
+    let GenerateRequest { model, input, sampling, stop, constraint, shortcuts: _ } = request;
     let mut found = Violations::default();
     found.model(model);
     match input {
@@ -198,6 +199,7 @@ mod tests {
                 ..Default::default()
             }),
             constraint: None,
+            shortcuts: None,
         }
     }
 

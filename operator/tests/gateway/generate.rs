@@ -29,7 +29,7 @@ async fn relays_an_answer_and_counts_it() {
     }
     answer.finish(FinishReason::Stop, 5, 4).await;
     let (_, end) = stream.rest().await;
-    let usage = Some(Usage { prompt_tokens: 5, completion_tokens: 4 });
+    let usage = Some(Usage { prompt_tokens: 5, completion_tokens: 4, cached_tokens: 4 });
     let reason = FinishReason::Stop.into();
     assert_eq!(end.unwrap(), Event::Finish(Finish { reason, usage, stop_sequence: None }));
 

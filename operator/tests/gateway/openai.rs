@@ -46,7 +46,12 @@ async fn a_chat_completion() {
                 "index": 0, "finish_reason": "stop", "logprobs": null,
                 "message": {"role": "assistant", "content": "Grüße 🦀"},
             }],
-            "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
+            "usage": {
+                "prompt_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 1},
+                "completion_tokens": 2,
+                "total_tokens": 4,
+            },
         })
     );
 }

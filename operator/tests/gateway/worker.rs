@@ -182,7 +182,7 @@ impl Answer {
     }
 
     pub async fn finish(&self, reason: FinishReason, prompt: u32, completion: u32) {
-        let usage = Usage { prompt_tokens: prompt, completion_tokens: completion };
+        let usage = Usage { prompt_tokens: prompt, completion_tokens: completion, cached_tokens: prompt - 1 };
         let finish = Finish { reason: reason.into(), usage: Some(usage), stop_sequence: None };
         self.item(Ok(GenerateResponse { event: Some(Event::Finish(finish)) })).await;
     }

@@ -50,6 +50,50 @@ pub struct UnloadRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnloadResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub replicas: ::prost::alloc::vec::Vec<ReplicaStats>,
+}
+/// What a replica is at, and what it has done since it was loaded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicaStats {
+    #[prost(string, tag = "1")]
+    pub replica_id: ::prost::alloc::string::String,
+    /// Requests that take part in steps, and that wait.
+    #[prost(uint32, tag = "2")]
+    pub running: u32,
+    #[prost(uint32, tag = "3")]
+    pub waiting: u32,
+    /// Pages of keys and values: all, those that hold nothing, and those that hold a
+    /// text that no request is at.
+    #[prost(uint64, tag = "4")]
+    pub pages: u64,
+    #[prost(uint64, tag = "5")]
+    pub free_pages: u64,
+    #[prost(uint64, tag = "6")]
+    pub cached_pages: u64,
+    #[prost(uint64, tag = "7")]
+    pub steps: u64,
+    /// Tokens of prompts that were computed, and that were found.
+    #[prost(uint64, tag = "8")]
+    pub read_tokens: u64,
+    #[prost(uint64, tag = "9")]
+    pub cached_tokens: u64,
+    /// Tokens that were decoded, with guesses.
+    #[prost(uint64, tag = "10")]
+    pub decoded_tokens: u64,
+    /// Requests that were set aside to give their pages to older ones.
+    #[prost(uint64, tag = "11")]
+    pub preemptions: u64,
+    /// Guesses that were checked, and that were right.
+    #[prost(uint64, tag = "12")]
+    pub guesses: u64,
+    #[prost(uint64, tag = "13")]
+    pub right_guesses: u64,
+}
 /// Generated client implementations.
 pub mod engine_service_client {
     #![allow(
@@ -246,6 +290,28 @@ pub mod engine_service_client {
                 .insert(GrpcMethod::new("hearth.engine.v1.EngineService", "Tokenize"));
             self.inner.unary(req, path, codec).await
         }
+        /// What its models are at.
+        pub async fn stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/hearth.engine.v1.EngineService/Stats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("hearth.engine.v1.EngineService", "Stats"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -299,6 +365,11 @@ pub mod engine_service_server {
             tonic::Response<super::super::super::inference::v1::TokenizeResponse>,
             tonic::Status,
         >;
+        /// What its models are at.
+        async fn stats(
+            &self,
+            request: tonic::Request<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct EngineServiceServer<T> {
@@ -549,6 +620,50 @@ pub mod engine_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TokenizeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/hearth.engine.v1.EngineService/Stats" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatsSvc<T: EngineService>(pub Arc<T>);
+                    impl<
+                        T: EngineService,
+                    > tonic::server::UnaryService<super::StatsRequest> for StatsSvc<T> {
+                        type Response = super::StatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EngineService>::stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

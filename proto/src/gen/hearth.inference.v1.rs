@@ -11,6 +11,9 @@ pub struct GenerateRequest {
     /// What the output must be. Absent: anything.
     #[prost(message, optional, tag = "7")]
     pub constraint: ::core::option::Option<Constraint>,
+    /// How work is saved. Nothing of it changes the output.
+    #[prost(message, optional, tag = "8")]
+    pub shortcuts: ::core::option::Option<Shortcuts>,
     #[prost(oneof = "generate_request::Input", tags = "2, 3, 4")]
     pub input: ::core::option::Option<generate_request::Input>,
 }
@@ -28,6 +31,18 @@ pub mod generate_request {
         #[prost(message, tag = "4")]
         Tokens(super::TokenIds),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Shortcuts {
+    /// What was computed of a prompt is used for others of the same salt. Who must not
+    /// learn, by how long an answer takes, what others asked, needs another one. At
+    /// most 256 bytes.
+    #[prost(string, tag = "1")]
+    pub salt: ::prost::alloc::string::String,
+    /// Tokens that are guessed at a time from what the text said before. At most 16;
+    /// 0 guesses nothing. Worth it where an output repeats its prompt.
+    #[prost(uint32, tag = "2")]
+    pub guesses: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Chat {
@@ -300,6 +315,10 @@ pub struct Usage {
     pub prompt_tokens: u32,
     #[prost(uint32, tag = "2")]
     pub completion_tokens: u32,
+    /// Of the prompt: those that were not computed, because an earlier request began
+    /// with them.
+    #[prost(uint32, tag = "3")]
+    pub cached_tokens: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TokenizeRequest {

@@ -45,6 +45,7 @@ pub(crate) fn prompt(model: &str, prompt: &str, tokens: u32) -> GenerateRequest 
             ..StopOptions::default()
         }),
         constraint: None,
+        shortcuts: None,
     }
 }
 

@@ -63,6 +63,17 @@ impl Program for CpuProgram {
         self.output
     }
 
+    /// Rows are quantized, multiplied and attended to alike in both stages.
+    fn decodes_as_it_prefills(&self) -> bool {
+        true
+    }
+
+    /// A step is cut into slices that scratch is made for, so any number would do. Of
+    /// short prompts, so many share a reading of the weights.
+    fn prefill_rows(&self) -> usize {
+        8
+    }
+
     fn step(&mut self, batch: &[Row<'_>], answers: &mut Answers) -> Result<(), StepError> {
         batch.iter().try_for_each(|row| self.check(row))?;
         let width = self.output.width();

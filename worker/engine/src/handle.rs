@@ -1,6 +1,6 @@
 //! The handle that callers hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use crate::loader::Runtime;
 use crate::pulse::{Heart, Pulse};
 use crate::reader::Reader;
 use crate::simulated::Simulated;
+use crate::stats::{Board, Stats};
 use crate::thread::{self, Message, Order, front};
 use hearth_cpu::Cpu;
 use hearth_reference::Reference;
@@ -33,6 +34,7 @@ struct Inner {
     front: Option<front::Front>,
     device: JoinHandle<()>,
     heart: Arc<Heart>,
+    board: Arc<Board>,
 }
 
 /// Sends to the device thread. An order that comes back has no thread to go to.
@@ -58,16 +60,16 @@ impl Engine {
     fn run<R: Runtime>(runtime: R) -> Result<Self, StartError> {
         let library = Library::default();
         let (messages, inbox) = mpsc::channel();
-        let heart = Arc::<Heart>::default();
-        let device =
-            thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library), Arc::clone(&heart))?;
+        let (heart, board) = (Arc::<Heart>::default(), Arc::<Board>::default());
+        let seen = thread::Seen { heart: Arc::clone(&heart), board: Arc::clone(&board) };
+        let device = thread::spawn(runtime, messages.clone(), inbox, Arc::clone(&library), seen)?;
         let orders: Orders = Arc::new(move |order| {
             if let Err(mpsc::SendError(Message::Order(order))) = messages.send(Message::Order(order)) {
                 order.refuse();
             }
         });
         let front = front::spawn(&library, &orders)?;
-        Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device, heart }) })
+        Ok(Self { inner: Arc::new(Inner { orders, front: Some(front), device, heart, board }) })
     }
 
     /// Loads a model. `on` hears [`LoadEvent::Progress`] any number of times,
@@ -119,6 +121,12 @@ impl Engine {
     #[must_use]
     pub fn pulse(&self) -> Pulse {
         self.inner.heart.pulse(Instant::now())
+    }
+
+    /// What the models that are loaded are at, by their ids. Never waits.
+    #[must_use]
+    pub fn stats(&self) -> BTreeMap<String, Stats> {
+        self.inner.board.all()
     }
 
     fn order(&self, order: Order) {
@@ -230,6 +238,7 @@ mod tests {
                 sampling: Sampling::greedy(),
                 stop: Stop::default(),
                 constraint: None,
+                shortcuts: crate::Shortcuts::default(),
             };
             (engine.generate("m", request, Box::new(sink)), items)
         };

@@ -7,7 +7,8 @@
 //! - a [`Program`](hearth_program::Program) is what computes: [`hearth_reference`]
 //!   with plain tensors, [`simulated`] makes text up;
 //! - [`batch`] shares a program among requests: admission, chunked prefill,
-//!   decode, cancellation;
+//!   decode, guesses, cancellation;
+//! - `kv` lends a program's pages to requests, and finds what they have in common;
 //! - [`hearth_text`] is what stands between text and tokens: tokenizers,
 //!   templates, stop sequences;
 //! - [`hearth_sample`] picks tokens.
@@ -20,17 +21,20 @@ pub mod batch;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod handle;
+mod kv;
 mod loader;
 mod pulse;
 mod reader;
 pub mod simulated;
+mod stats;
 mod thread;
 
 pub use api::{
     Backend, Cancel, Chat, ChatMessage, Compute, CpuConfig, Dry, FinishReason, Gone, Grammar, Input, Item,
-    Json, LoadError, LoadEvent, LoadSpec, LogitBias, MAX_STOP_SEQUENCES, OpenError, Phase, Request,
-    RequestError, Sampling, SimulatedConfig, Sink, StartError, Stop, TokenLogprob, TokenLogprobs,
-    UnknownModel, Usage,
+    Json, LoadError, LoadEvent, LoadSpec, LogitBias, MAX_GUESSES, MAX_SALT_BYTES, MAX_STOP_SEQUENCES,
+    OpenError, Phase, Request, RequestError, Sampling, Shortcuts, SimulatedConfig, Sink, StartError, Stop,
+    TokenLogprob, TokenLogprobs, UnknownModel, Usage,
 };
 pub use handle::Engine;
 pub use pulse::{Pulse, StepUnderWay};
+pub use stats::{Counts, Pages, Stats};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hearth_sample::{Guide, Picker, Plan, Vocabulary};
 use hearth_text::TextModel;
 
-use crate::api::{Request, RequestError, Stop};
+use crate::api::{Request, RequestError, Shortcuts, Stop};
 
 /// The text side of a loaded model, and what turns grammars into constraints on
 /// its tokens.
@@ -20,6 +20,7 @@ pub(crate) struct Read {
     pub(crate) prompt: Vec<u32>,
     pub(crate) picker: Picker,
     pub(crate) stop: Stop,
+    pub(crate) shortcuts: Shortcuts,
 }
 
 impl Reader {
@@ -31,7 +32,7 @@ impl Reader {
     /// [`Guide::STACK_BYTES`] of stack.
     pub(crate) fn read(&self, request: Request) -> Result<Read, RequestError> {
         request.check()?;
-        let Request { input, sampling, stop, constraint } = request;
+        let Request { input, sampling, stop, constraint, shortcuts } = request;
         let prompt = self.text.prompt(&input)?;
         let plan = Plan {
             sampling,
@@ -42,7 +43,7 @@ impl Reader {
             constraint: constraint.map(|grammar| self.guide.compile(&grammar)).transpose()?,
         };
         let picker = Picker::new(plan, Arc::new(Tokens(Arc::clone(&self.text))))?;
-        Ok(Read { prompt, picker, stop })
+        Ok(Read { prompt, picker, stop, shortcuts })
     }
 }
 

@@ -24,6 +24,20 @@ pub trait Program: Send {
     /// What an answer is made of.
     fn output(&self) -> Output;
 
+    /// Whether a token's keys, values and answer are the same numbers, to the bit,
+    /// whether it is read as part of a prompt or decoded. Then output that was
+    /// generated is kept for prompts that begin with it, and read like a prompt where
+    /// a sequence is computed anew. Otherwise only prompts are.
+    fn decodes_as_it_prefills(&self) -> bool {
+        false
+    }
+
+    /// Pieces of prompts that one step takes at the most, each of another sequence.
+    /// What a step holds at its widest is allocated for so many.
+    fn prefill_rows(&self) -> usize {
+        1
+    }
+
     /// Takes the tokens of every row through the model, writes their keys and
     /// values to the pages that the rows' tables name, and writes
     /// [`Row::answers`] vectors of [`Output::width`] numbers a row to `answers`, in
@@ -84,8 +98,7 @@ pub enum Stage {
     Decode,
 }
 
-/// Tokens of a prompt that one step takes, at positions that are multiples of
-/// this: a prompt is cut at the same places whatever runs beside it.
+/// Tokens of a prompt that a row takes at the most.
 pub const PREFILL_CHUNK: usize = hearth_model::footprint::PREFILL_CHUNK as usize;
 
 /// A fault of the device.

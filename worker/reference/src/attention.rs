@@ -5,22 +5,25 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use hearth_program::arch::Attention;
 
-use crate::functions::soft_cap;
+use crate::functions::{first_rows, pad, soft_cap};
 
 /// `softmax(cap(query · keysᵀ · scale)) · values` for `rows` tokens, of which the last
 /// is the last of the keys. Each sees itself and those before it, with a window only so
 /// many. Queries are `[rows, heads · key_dim]`, keys and values `[kv_heads, tokens, dim]`,
-/// the result `[rows, heads · value_dim]`.
+/// the result `[rows, heads · value_dim]`. Rows and keys are made at least `least` by
+/// ones that count for nothing.
 pub(crate) fn attend(
     attention: &Attention,
     window: Option<usize>,
     query: Tensor<2>,
     keys: Tensor<3>,
     values: Tensor<3>,
+    least: usize,
 ) -> Tensor<2> {
     let ([rows, _], [_, tokens, _]) = (query.dims(), keys.dims());
-    let mask = mask(window, rows, tokens, &query.device());
-    weigh(attention, query, keys, values, Some(mask))
+    let mask = mask(window, rows, tokens, least, &query.device());
+    let (keys, values) = (pad(keys, 1, least), pad(values, 1, least));
+    first_rows(weigh(attention, pad(query, 0, least), keys, values, Some(mask)), rows)
 }
 
 /// As [`attend`], but every token sees every other.
@@ -62,15 +65,17 @@ fn weigh(
 }
 
 /// 0 where a row may look, negative infinity elsewhere.
-fn mask(window: Option<usize>, rows: usize, tokens: usize, device: &Device) -> Tensor<2> {
+fn mask(window: Option<usize>, rows: usize, tokens: usize, least: usize, device: &Device) -> Tensor<2> {
     let window = window.unwrap_or(tokens);
+    let (all_rows, all_tokens) = (rows.max(least), tokens.max(least));
     let row = |row| {
         let own = tokens - rows + row;
-        let sees = move |token| token <= own && own - token < window;
-        (0..tokens).map(move |token| if sees(token) { 0.0 } else { f32::NEG_INFINITY })
+        // What a row sees that there is not is left out.
+        let sees = move |token| row >= rows || (token <= own && own - token < window);
+        (0..all_tokens).map(move |token| if sees(token) { 0.0 } else { f32::NEG_INFINITY })
     };
-    let numbers = (0..rows).flat_map(row).collect::<Vec<f32>>();
-    Tensor::from_data(TensorData::new(numbers, [rows, tokens]), device)
+    let numbers = (0..all_rows).flat_map(row).collect::<Vec<f32>>();
+    Tensor::from_data(TensorData::new(numbers, [all_rows, all_tokens]), device)
 }
 
 #[cfg(test)]
@@ -144,8 +149,10 @@ mod tests {
                 let attention = Attention { soft_cap, ..ATTENTION };
                 for window in [None, Some(1), Some(4), Some(1000)] {
                     let sees = |own, token| token <= own && token + window.unwrap_or(usize::MAX / 2) > own;
-                    let read = attend(&attention, window, q.clone(), k.clone(), v.clone());
-                    close(read, &expected(soft_cap, sees, inputs, rows, tokens));
+                    for least in [1, 4, 32] {
+                        let read = attend(&attention, window, q.clone(), k.clone(), v.clone(), least);
+                        close(read, &expected(soft_cap, sees, inputs, rows, tokens));
+                    }
                 }
                 if rows == tokens {
                     let read = attend_rows(&attention, q.clone(), k.clone(), v.clone());

@@ -1,7 +1,7 @@
 //! Feed-forward networks of which every token takes a few.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use hearth_program::arch::Experts;
 
@@ -9,35 +9,24 @@ use crate::functions::activate;
 use crate::weights::Weights;
 
 impl Weights {
-    /// What the experts make of `[rows, width]`: one expert after another, for the rows
-    /// that take it.
+    /// What the experts make of `[rows, width]`. A row at a time: how many others take the
+    /// same experts would show in the last bits.
     pub(crate) fn experts(&self, experts: &Experts, input: Tensor<2>) -> Tensor<2> {
-        let Experts { router, gate, up, down, experts, used, normalised, activation } = *experts;
+        let [rows, width] = input.dims();
+        let row = |row: usize| self.experts_of_one(experts, input.clone().slice([row..row + 1, 0..width]));
+        Tensor::cat((0..rows).map(row).collect(), 0)
+    }
+
+    fn experts_of_one(&self, experts: &Experts, input: Tensor<2>) -> Tensor<2> {
+        let Experts { router, gate, up, down, experts: _, used, normalised, activation } = *experts;
         let scores = softmax(input.clone().matmul(self.matrix(router).transpose()), 1);
         // What the device computed comes back as it was asked for, or the device is gone.
         let scores = scores.into_data().try_to_vec::<f32>().unwrap_or_default();
-        let chosen =
-            scores.chunks(experts).map(|scores| choose(scores, used, normalised)).collect::<Vec<_>>();
         let mut sum = input.zeros_like();
-        for expert in 0..experts {
-            let taken = chosen.iter().enumerate().flat_map(|(row, of_row)| {
-                of_row
-                    .iter()
-                    .filter(|(chosen, _)| *chosen == expert)
-                    .map(move |(_, share)| (row as i64, *share))
-            });
-            let (rows, shares): (Vec<i64>, Vec<f32>) = taken.unzip();
-            let count = rows.len();
-            if count == 0 {
-                continue;
-            }
-            let device = input.device();
-            let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &device);
-            let shares = Tensor::<2>::from_data(TensorData::new(shares, [count, 1]), &device);
-            let x = input.clone().select(0, rows.clone());
+        for (expert, share) in choose(&scores, used, normalised) {
             let linear = |x: Tensor<2>, weight| x.matmul(self.expert(weight, expert).transpose());
-            let inner = activate(activation, linear(x.clone(), gate)) * linear(x, up);
-            sum = sum.select_assign(0, rows, linear(inner, down) * shares, IndexingUpdateOp::Add);
+            let inner = activate(activation, linear(input.clone(), gate)) * linear(input.clone(), up);
+            sum = sum + linear(inner, down).mul_scalar(share);
         }
         sum
     }

@@ -5,6 +5,30 @@ use burn::tensor::activation::silu;
 
 use hearth_program::arch::{Activation, Norm, NormKind};
 
+/// `x · weightᵀ`, as a product of at least so many rows: the others are zeros, and are
+/// left out of the result.
+pub(crate) fn product(x: Tensor<2>, weight: Tensor<2>, least: usize) -> Tensor<2> {
+    let [rows, _] = x.dims();
+    first_rows(pad(x, 0, least).matmul(weight.transpose()), rows)
+}
+
+/// Zeros behind what there is, until there are `least` along a dimension.
+pub(crate) fn pad<const D: usize>(x: Tensor<D>, dim: usize, least: usize) -> Tensor<D> {
+    let mut missing = x.dims();
+    if missing[dim] >= least {
+        return x;
+    }
+    missing[dim] = least - missing[dim];
+    let zeros = Tensor::zeros(missing, &x.device());
+    Tensor::cat(vec![x, zeros], dim)
+}
+
+/// So many rows, and no others.
+pub(crate) fn first_rows(x: Tensor<2>, rows: usize) -> Tensor<2> {
+    let [all, width] = x.dims();
+    if all == rows { x } else { x.slice([0..rows, 0..width]) }
+}
+
 /// The function of every element.
 pub(crate) fn activate<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     match activation {

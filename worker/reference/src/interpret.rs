@@ -1,15 +1,20 @@
 //! Running a graph's nodes.
 
+use std::slice;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use hearth_program::arch::{Node, Register, Sight, TableRows};
-use hearth_program::{Row, StepError};
+use hearth_program::{Row, Stage, StepError};
 
 use crate::ReferenceProgram;
 use crate::attention::{attend, attend_rows};
-use crate::functions::{activate, normalise, soft_cap};
+use crate::functions::{activate, normalise, product, soft_cap};
 use crate::kv::Read;
 use crate::rope::Turns;
+
+/// Rows and columns of a product, from which on sums are in one order.
+const MANY: usize = 32;
 
 /// What the registers hold while a row is computed.
 #[derive(Default)]
@@ -46,29 +51,57 @@ impl Registers {
 
 impl ReferenceProgram {
     /// Takes one sequence's tokens through the model: the numbers of its answers.
+    ///
+    /// Sums have another order where a product has few rows. So tokens are decoded one
+    /// by one, and of a prompt there are never few: what a token comes to does not hang
+    /// on where rows begin and end.
     pub(crate) fn run(&self, row: &Row<'_>) -> Result<Vec<f32>, StepError> {
         self.kv.layout().check(row)?;
+        match row.stage {
+            Stage::Prefill { .. } => self.take(row, MANY),
+            Stage::Decode => {
+                let mut answers = Vec::new();
+                for (nth, token) in row.tokens.iter().enumerate() {
+                    let one = Row { start: row.start + nth, tokens: slice::from_ref(token), ..*row };
+                    answers.append(&mut self.take(&one, 1)?);
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    /// As [`ReferenceProgram::run`], in products of at least so many rows.
+    fn take(&self, row: &Row<'_>, least: usize) -> Result<Vec<f32>, StepError> {
         let turns = self.ropes.iter().map(|rope| rope.turns(row.start, row.tokens.len())).collect::<Vec<_>>();
         let mut registers = Registers::default();
         for node in &self.graph.prologue {
-            self.node(node, 0, row, &turns, &mut registers);
+            self.node(node, 0, row, least, &turns, &mut registers);
         }
         for (index, layer) in self.graph.layers.iter().enumerate() {
             for node in &layer.nodes {
-                self.node(node, index, row, &turns, &mut registers);
+                self.node(node, index, row, least, &turns, &mut registers);
             }
         }
         if row.answers() == 0 {
             return Ok(Vec::new());
         }
         for node in &self.graph.epilogue {
-            self.node(node, 0, row, &turns, &mut registers);
+            // Of a row of any length one answer is wanted.
+            self.node(node, 0, row, 1, &turns, &mut registers);
         }
         let answers = registers.take(self.graph.answer).try_into_vec_as::<f32>();
         answers.map_err(|error| StepError { message: error.to_string() })
     }
 
-    fn node(&self, node: &Node, layer: usize, row: &Row<'_>, turns: &[Turns], registers: &mut Registers) {
+    fn node(
+        &self,
+        node: &Node,
+        layer: usize,
+        row: &Row<'_>,
+        least: usize,
+        turns: &[Turns],
+        registers: &mut Registers,
+    ) {
         let Row { tables, start, tokens, stage: _ } = *row;
         let attention = &self.graph.layers[layer].attention;
         let weights = &self.weights;
@@ -92,7 +125,7 @@ impl ReferenceProgram {
                 registers.set(out, normed);
             }
             Node::Linear { input, weight, bias, out } => {
-                let product = registers.get(input).matmul(weights.matrix(weight).transpose());
+                let product = product(registers.get(input), weights.matrix(weight), least);
                 let sum = match bias {
                     Some(bias) => product + weights.vector(bias).unsqueeze::<2>(),
                     None => product,
@@ -113,7 +146,7 @@ impl ReferenceProgram {
                 let end = start + tokens.len();
                 let Read { keys, values, first } = self.kv.read(layer, tables, start, end);
                 debug_assert_eq!(first + keys.dims()[1], end, "what is read ends with the row");
-                let read = attend(attention, window, registers.take(query), keys, values);
+                let read = attend(attention, window, registers.take(query), keys, values, least);
                 registers.set(out, read);
             }
             Node::AttendRows { query, keys, values, out } => {

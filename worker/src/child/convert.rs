@@ -6,10 +6,10 @@ mod options;
 use std::time::Duration;
 
 use hearth_engine::{
-    FinishReason, Input, LoadSpec, Request, RequestError, TokenLogprob, TokenLogprobs, Usage,
+    FinishReason, Input, LoadSpec, Request, RequestError, Stats, TokenLogprob, TokenLogprobs, Usage,
 };
 use hearth_model::KvType;
-use hearth_proto::engine::v1::LoadRequest;
+use hearth_proto::engine::v1::{LoadRequest, ReplicaStats};
 use hearth_proto::inference::v1 as api;
 use hearth_proto::inference::v1::generate_request;
 use hearth_proto::inference::v1::tokenize_request;
@@ -33,7 +33,7 @@ pub(super) fn load_spec(request: LoadRequest) -> Result<LoadSpec, Status> {
 
 /// The replica that is meant, and what is asked of it.
 pub(super) fn request(request: api::GenerateRequest) -> Result<(String, Request), Status> {
-    let api::GenerateRequest { model, input, sampling, stop, constraint } = request;
+    let api::GenerateRequest { model, input, sampling, stop, constraint, shortcuts } = request;
     let input = match input {
         None => return Err(no_input("one of prompt, chat and tokens")),
         Some(generate_request::Input::Prompt(text)) => Input::Prompt(text),
@@ -43,7 +43,8 @@ pub(super) fn request(request: api::GenerateRequest) -> Result<(String, Request)
     let sampling = options::sampling(sampling.unwrap_or_default());
     let stop = options::stop(stop.unwrap_or_default());
     let constraint = constraint.map(options::constraint).transpose()?;
-    Ok((model, Request { input, sampling, stop, constraint }))
+    let shortcuts = options::shortcuts(shortcuts.unwrap_or_default());
+    Ok((model, Request { input, sampling, stop, constraint, shortcuts }))
 }
 
 pub(super) fn tokenize(request: api::TokenizeRequest) -> Result<(String, Input), Status> {
@@ -65,11 +66,31 @@ pub(super) fn finish(reason: FinishReason, usage: Usage, stop_sequence: Option<S
         FinishReason::Stop => api::FinishReason::Stop,
         FinishReason::Length => api::FinishReason::Length,
     };
-    let Usage { prompt_tokens, completion_tokens } = usage;
+    let Usage { prompt_tokens, cached_tokens, completion_tokens } = usage;
     api::Finish {
         reason: reason.into(),
-        usage: Some(api::Usage { prompt_tokens, completion_tokens }),
+        usage: Some(api::Usage { prompt_tokens, completion_tokens, cached_tokens }),
         stop_sequence,
+    }
+}
+
+pub(super) fn replica_stats((id, stats): (String, Stats)) -> ReplicaStats {
+    let Stats { running, waiting, pages, counts } = stats;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    ReplicaStats {
+        replica_id: id,
+        running: number(running),
+        waiting: number(waiting),
+        pages: pages.total as u64,
+        free_pages: pages.free as u64,
+        cached_pages: pages.cached as u64,
+        steps: counts.steps,
+        read_tokens: counts.read_tokens,
+        cached_tokens: counts.cached_tokens,
+        decoded_tokens: counts.decoded_tokens,
+        preemptions: counts.preemptions,
+        guesses: counts.guesses,
+        right_guesses: counts.right_guesses,
     }
 }
 

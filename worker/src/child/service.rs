@@ -2,7 +2,7 @@
 
 use hearth_engine::Engine;
 use hearth_proto::engine::v1::engine_service_server::EngineService;
-use hearth_proto::engine::v1::{LoadRequest, UnloadRequest, UnloadResponse};
+use hearth_proto::engine::v1::{LoadRequest, StatsRequest, StatsResponse, UnloadRequest, UnloadResponse};
 use hearth_proto::inference::v1::{GenerateRequest, TokenizeRequest, TokenizeResponse};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
@@ -85,5 +85,10 @@ impl EngineService for EngineApi {
         );
         let ids = tokenized.await.map_err(thread_gone)?.map_err(|e| convert::request_error(&e))?;
         Ok(Response::new(TokenizeResponse { ids }))
+    }
+
+    async fn stats(&self, _: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        let replicas = self.engine.stats().into_iter().map(convert::replica_stats).collect();
+        Ok(Response::new(StatsResponse { replicas }))
     }
 }

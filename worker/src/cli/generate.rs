@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use hearth_engine::{
-    Chat, ChatMessage, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling, Stop,
-    Usage,
+    Chat, ChatMessage, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling,
+    Shortcuts, Stop, Usage,
 };
 use hearth_model::KvType;
 
@@ -73,7 +73,7 @@ impl GenerateArgs {
         let began = Instant::now();
         let usage = answer(&engine, self.into_request())?;
         let seconds = began.elapsed().as_secs_f64();
-        let Usage { prompt_tokens, completion_tokens } = usage;
+        let Usage { prompt_tokens, cached_tokens: _, completion_tokens } = usage;
         tracing::info!(
             prompt_tokens,
             completion_tokens,
@@ -108,6 +108,7 @@ impl GenerateArgs {
                 min_tokens: 0,
             },
             constraint: None,
+            shortcuts: Shortcuts::default(),
         }
     }
 }

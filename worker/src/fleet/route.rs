@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hearth_proto::engine::v1::engine_service_client::EngineServiceClient;
+use hearth_proto::engine::v1::{ReplicaStats, StatsRequest};
 use hearth_proto::inference::v1::ModelState;
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -55,6 +57,10 @@ impl Drop for Running {
 pub struct Route {
     /// Which.
     pub instance: InstanceId,
+    /// What the controller calls the replica.
+    pub replica: String,
+    /// The device that it is on.
+    pub device: String,
     /// To its engine process.
     pub channel: Channel,
     /// What runs on it.
@@ -105,6 +111,30 @@ impl Routes {
             None => drop(self.by_name.insert(spec.served_name.clone(), replica.clone())),
         }
         self.by_id.insert(spec.id.clone(), replica);
+    }
+}
+
+impl Routes {
+    /// What the engines say of the replicas that take requests: those that answer in time.
+    pub async fn stats(&self, within: Duration) -> Vec<ReplicaStats> {
+        // One of a device speaks for all that are on it.
+        let routes = self.0.values().flat_map(|model| &model.routes);
+        let by_device: BTreeMap<_, _> =
+            routes.clone().map(|route| (route.device.as_str(), route.channel.clone())).collect();
+        let names: BTreeMap<_, _> =
+            routes.map(|route| (route.instance.engine_id(), route.replica.as_str())).collect();
+        let asks = by_device.into_values().map(|channel| async move {
+            let mut engine = EngineServiceClient::new(channel);
+            tokio::time::timeout(within, engine.stats(StatsRequest {})).await.ok()?.ok()
+        });
+        let answers = futures::future::join_all(asks).await;
+        let stats = answers.into_iter().flatten().flat_map(|answer| answer.into_inner().replicas);
+        let named = stats.filter_map(|stats| {
+            // What is being unloaded takes no requests, and is not told of.
+            let replica_id = (*names.get(&stats.replica_id)?).to_owned();
+            Some(ReplicaStats { replica_id, ..stats })
+        });
+        named.collect()
     }
 }
 

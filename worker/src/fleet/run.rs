@@ -223,6 +223,8 @@ impl Fleet {
             let channel = ready.then(|| self.engines.channel(&instance.spec.device)).flatten();
             let route = channel.map(|channel| Route {
                 instance: *id,
+                replica: instance.spec.id.clone(),
+                device: instance.spec.device.clone(),
                 channel,
                 in_flight: self.instances.in_flight(*id),
             });

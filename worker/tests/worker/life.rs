@@ -36,6 +36,14 @@ async fn applied_then_ready_then_answering() {
     let (status, body) = worker.get("/metrics").await;
     assert!(status.contains("200"));
     assert!(body.contains(r#"hearth_worker_tokens_total{model="chat",kind="completion"} 20"#), "{body}");
+    // What the engine process says itself: the prompt's tokens, and no page is left behind.
+    for line in [
+        r#"hearth_worker_engine_steps_total{replica="chat",kind="computed"}"#,
+        r#"hearth_worker_kv_pages{replica="chat",kind="held"} 0"#,
+        r#"hearth_worker_engine_requests{replica="chat",kind="running"} 0"#,
+    ] {
+        assert!(body.contains(line), "{line}\n{body}");
+    }
     assert!(worker.get("/healthz").await.0.contains("200"));
     assert!(worker.get("/readyz").await.0.contains("200"));
 }

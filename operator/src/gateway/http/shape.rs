@@ -193,15 +193,19 @@ fn reason(finish: &Finish, called: bool) -> &'static str {
 /// What all choices cost: their prompt is the same, and counts once.
 fn total<'a>(finishes: impl IntoIterator<Item = &'a Finish>) -> Usage {
     let usages = finishes.into_iter().map(|finish| finish.usage.unwrap_or_default());
-    usages.fold(Usage::default(), |total, usage| Usage {
+    let total = usages.reduce(|total, usage| Usage {
         prompt_tokens: total.prompt_tokens.max(usage.prompt_tokens),
         completion_tokens: total.completion_tokens.saturating_add(usage.completion_tokens),
-    })
+        // The choice that read the prompt found the least of it.
+        cached_tokens: total.cached_tokens.min(usage.cached_tokens),
+    });
+    total.unwrap_or_default()
 }
 
-fn usage(Usage { prompt_tokens, completion_tokens }: &Usage) -> Value {
+fn usage(Usage { prompt_tokens, completion_tokens, cached_tokens }: &Usage) -> Value {
     json!({
         "prompt_tokens": prompt_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
         "completion_tokens": completion_tokens,
         "total_tokens": u64::from(*prompt_tokens) + u64::from(*completion_tokens),
     })
@@ -242,7 +246,7 @@ mod tests {
     fn finish() -> Finish {
         Finish {
             reason: FinishReason::Length.into(),
-            usage: Some(Usage { prompt_tokens: 2, completion_tokens: 3 }),
+            usage: Some(Usage { prompt_tokens: 2, completion_tokens: 3, cached_tokens: 1 }),
             stop_sequence: None,
         }
     }
@@ -285,7 +289,15 @@ mod tests {
             (body["choices"][n]["index"].clone(), body["choices"][n]["message"]["content"].clone())
         };
         assert_eq!((said(0), said(1)), ((json!(0), json!("a")), (json!(1), json!("b"))));
-        assert_eq!(body["usage"], json!({"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8}));
+        assert_eq!(
+            body["usage"],
+            json!({
+                "prompt_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 1},
+                "completion_tokens": 6,
+                "total_tokens": 8,
+            })
+        );
     }
 
     #[test]

@@ -31,6 +31,9 @@ fn a_row_is_a_function_of_its_own_tokens() {
             .map(|(at, token)| decode(&mut first, &tables(0), at, &[*token]).remove(0))
             .collect::<Vec<_>>();
         assert!(alone.iter().flatten().all(|x| x.is_finite()));
+        // What is shown below: a prompt's last answer and what is decoded after a prompt
+        // are those of tokens that were decoded one by one.
+        assert!(first.decodes_as_it_prefills());
 
         for (threads, isa) in [(1, None), (3, None), (2, Some(Isa::Portable))] {
             let mut program = program(file.path(), threads, isa, storage);

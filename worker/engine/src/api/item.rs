@@ -102,6 +102,8 @@ pub enum FinishReason {
 pub struct Usage {
     /// Tokens of the prompt, with those that the template or the model added.
     pub prompt_tokens: u32,
+    /// How many of them were not computed, because an earlier request began with them.
+    pub cached_tokens: u32,
     /// Tokens generated, with the one that ended the turn.
     pub completion_tokens: u32,
 }

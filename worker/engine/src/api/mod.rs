@@ -17,7 +17,7 @@ pub use hearth_sample::{Dry, Grammar, LogitBias, Sampling};
 pub use hearth_text::{Chat, ChatMessage, Input, Json};
 pub use item::{FinishReason, Gone, Item, Sink, TokenLogprob, TokenLogprobs, Usage};
 pub use load::{LoadError, LoadEvent, LoadSpec, Phase, UnknownModel};
-pub use request::{MAX_STOP_SEQUENCES, Request, RequestError, Stop};
+pub use request::{MAX_GUESSES, MAX_SALT_BYTES, MAX_STOP_SEQUENCES, Request, RequestError, Shortcuts, Stop};
 
 pub(crate) use cancel::Cancelled;
 pub(crate) use item::Outlet;

@@ -7,6 +7,13 @@ use thiserror::Error;
 /// Stop sequences that a request may name.
 pub const MAX_STOP_SEQUENCES: usize = 16;
 
+/// Guesses that a request may ask for at a time: beyond that, checking them takes
+/// longer than being right saves.
+pub const MAX_GUESSES: u32 = 16;
+
+/// Bytes of a salt: what tells callers apart, not what they say.
+pub const MAX_SALT_BYTES: usize = 256;
+
 /// One generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -18,6 +25,21 @@ pub struct Request {
     pub stop: Stop,
     /// What the output must be.
     pub constraint: Option<Grammar>,
+    /// How work is saved.
+    pub shortcuts: Shortcuts,
+}
+
+/// How work is saved. Nothing of it changes the output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shortcuts {
+    /// What was computed of a prompt is used for others of the same salt, of at most
+    /// [`MAX_SALT_BYTES`]. Who must not learn, by how long an answer takes, what others
+    /// asked, needs another one.
+    pub salt: String,
+    /// Tokens that are guessed at a time from what the text said before, at the most
+    /// [`MAX_GUESSES`]. 0, the default, guesses nothing. Worth it where an output repeats
+    /// its prompt.
+    pub guesses: u32,
 }
 
 /// When to stop.
@@ -40,10 +62,18 @@ impl Request {
     /// # Errors
     /// [`RequestError::Invalid`] for the first field that is out of range.
     pub(crate) fn check(&self) -> Result<(), RequestError> {
-        let Self { input, sampling, stop, constraint } = self;
+        let Self { input, sampling, stop, constraint, shortcuts } = self;
         sampling.check()?;
         if let Some(grammar) = constraint {
             grammar.check()?;
+        }
+        if shortcuts.guesses > MAX_GUESSES {
+            let most = format!("give at most {MAX_GUESSES}");
+            return Err(invalid("shortcuts.guesses", shortcuts.guesses, &most));
+        }
+        if shortcuts.salt.len() > MAX_SALT_BYTES {
+            let value = format!("{} bytes", shortcuts.salt.len());
+            return Err(invalid("shortcuts.salt", value, &format!("give at most {MAX_SALT_BYTES}")));
         }
         if stop.max_tokens == Some(0) {
             return Err(invalid("stop.max_tokens", 0, "give at least 1, or leave it out"));
@@ -143,7 +173,7 @@ impl From<InputError> for RequestError {
 mod tests {
     use hearth_text::{Chat, ChatMessage, Input};
 
-    use super::{Grammar, Request, RequestError, Sampling, Stop};
+    use super::{Grammar, Request, RequestError, Sampling, Shortcuts, Stop};
 
     fn request() -> Request {
         Request {
@@ -151,6 +181,7 @@ mod tests {
             sampling: Sampling::default(),
             stop: Stop::default(),
             constraint: None,
+            shortcuts: Shortcuts::default(),
         }
     }
 
@@ -174,6 +205,20 @@ mod tests {
         assert_eq!(field_of(&Request { sampling, ..request() }), Some("sampling.top_p"));
         let constraint = Some(Grammar::JsonSchema("{".into()));
         assert_eq!(field_of(&Request { constraint, ..request() }), Some("constraint.json_schema"));
+    }
+
+    #[test]
+    fn shortcuts_out_of_range_name_their_field() {
+        let guesses = |guesses| Shortcuts { guesses, ..Shortcuts::default() };
+        let salt = |bytes| Shortcuts { salt: "x".repeat(bytes), ..Shortcuts::default() };
+        for (shortcuts, field) in [
+            (guesses(16), None),
+            (guesses(17), Some("shortcuts.guesses")),
+            (salt(256), None),
+            (salt(257), Some("shortcuts.salt")),
+        ] {
+            assert_eq!(field_of(&Request { shortcuts, ..request() }), field);
+        }
     }
 
     #[test]

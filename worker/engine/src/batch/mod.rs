@@ -1,103 +1,94 @@
 //! Continuous batching: many requests through one program, a step at a time.
 //!
-//! A step takes one token of every sequence that decodes and one piece of one
-//! prompt, so that a long prompt holds nobody up for longer than a piece takes;
-//! prompts take turns. Nothing here waits, reads a clock or starts a thread:
-//! tests step it by hand.
+//! A step takes the next token of every sequence that decodes, with guesses behind
+//! it where there are some, and pieces of prompts for as long as the step is
+//! expected to stay within its time; prompts take turns. Requests run in the order
+//! in which they came, as soon as there are pages for their prompts; further pages
+//! are taken as tokens come. When there are none left, the youngest request is set
+//! aside and computed anew later, with the same output, so that the oldest always
+//! goes on. Nothing here waits or starts a thread, and time comes through
+//! [`Clock`]: tests step it by hand.
 
+mod admission;
+mod cost;
+mod fault;
+mod guess;
+mod running;
 mod sequence;
-mod slots;
+mod terms;
+mod turns;
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::api::{Outlet, RequestError, Stop};
-use hearth_program::{Answers, PREFILL_CHUNK, Program, Row, Stage, StepError};
-use hearth_sample::{Picker, Workspace};
+use hearth_program::{Answers, PREFILL_CHUNK, Program};
+use hearth_sample::Workspace;
 use hearth_text::TextModel;
-use sequence::{Fate, Sequence};
-use slots::Slots;
 
-/// Requests that may wait for a place. Whoever comes after them is better served
-/// by another replica.
-pub const MAX_WAITING: usize = 64;
+use crate::api::RequestError;
+use crate::kv::Pool;
+use crate::stats::{Counts, Stats};
+
+use cost::{CostModel, Work};
+pub(crate) use fault::{Fault, step_caught};
+use running::Running;
+use sequence::{Fate, Sequence};
+pub use terms::MAX_WAITING;
+pub(crate) use terms::{Clock, Health, Job, Limits};
+use turns::{Budget, Shares, Turns};
+
+/// Decode rows and guesses of a step together, beyond which nothing is guessed. Each is
+/// answered with a number for every token of the vocabulary, and where many share a
+/// step, what guesses would save is shared already.
+const ANSWERS_WITH_GUESSES: usize = 16;
+
+/// How many times as long guesses may make a step that others wait for.
+const GUESSING_PACE: f64 = 1.5;
 
 /// Steps in a row that failed, after which the device is taken for broken.
 const FAULTS_IN_A_ROW: u32 = 3;
-
-/// What a step says of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
-    Sound,
-    /// Nothing that is asked of it will succeed: a context that saw a fault stays
-    /// spoilt until its process ends.
-    Broken,
-}
-
-/// A request whose prompt has been checked and tokenized.
-pub(crate) struct Job {
-    /// Shorter than the context.
-    pub(crate) prompt: Vec<u32>,
-    pub(crate) picker: Picker,
-    pub(crate) stop: Stop,
-    pub(crate) outlet: Outlet,
-    pub(crate) cancelled: crate::api::Cancelled,
-}
 
 /// Shares one program among requests.
 pub(crate) struct Batcher<P: Program> {
     program: P,
     text: Arc<TextModel>,
-    /// Sequences that may run at the same time.
-    places: usize,
-    slots: Slots,
-    waiting: VecDeque<Job>,
-    running: Vec<Sequence>,
-    /// Counts prompt pieces, so that prompts take turns.
-    turn: usize,
+    limits: Limits,
+    pool: Pool,
+    /// In the order in which they came.
+    waiting: VecDeque<Sequence>,
+    /// In the order in which they came, all of them before those that wait.
+    running: Vec<Running>,
+    submitted: u64,
+    turns: Turns,
+    cost: CostModel,
+    counts: Counts,
     /// Steps in a row that failed.
     faults: u32,
     answers: Answers,
-    picking: Workspace,
+    workspace: Workspace,
+    /// Releases of pages that had happened when the first that waits was found not
+    /// to fit: before another one there is no use in looking again.
+    full_at: Option<u64>,
 }
 
 impl<P: Program> Batcher<P> {
-    pub(crate) fn new(program: P, text: Arc<TextModel>, places: usize) -> Self {
-        let slots = Slots::new(program.pages(), places, text.context_tokens() as usize);
+    pub(crate) fn new(program: P, text: Arc<TextModel>, limits: Limits) -> Self {
         Self {
+            pool: Pool::new(program.pages()),
             program,
             text,
-            places,
-            slots,
+            limits,
             waiting: VecDeque::new(),
             running: Vec::new(),
-            turn: 0,
+            submitted: 0,
+            turns: Turns::default(),
+            cost: CostModel::new(),
+            counts: Counts::default(),
             faults: 0,
             answers: Answers::default(),
-            picking: Workspace::default(),
+            workspace: Workspace::default(),
+            full_at: None,
         }
-    }
-
-    /// Queues a request. It is refused if too many wait.
-    pub(crate) fn submit(&mut self, job: Job) {
-        if self.queued() >= MAX_WAITING {
-            // Who has left since the last step keeps nobody out.
-            self.cancel();
-        }
-        let waiting = self.queued();
-        if waiting >= MAX_WAITING {
-            job.outlet.fail(RequestError::Busy { waiting });
-        } else {
-            self.waiting.push_back(job);
-        }
-    }
-
-    /// Requests that wait for others: those for whom a place is free only wait for
-    /// the next step.
-    fn queued(&self) -> usize {
-        let free = self.places.saturating_sub(self.running.len());
-        self.waiting.len().saturating_sub(free)
     }
 
     /// Whether a step would do anything.
@@ -105,33 +96,44 @@ impl<P: Program> Batcher<P> {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Tokens that the next step computes, at the most: one of every sequence that
-    /// decodes, and one piece of one prompt.
+    /// Tokens that the next step computes, at the most.
     pub(crate) fn tokens_ahead(&self) -> usize {
-        let decodes = |sequence: &&Sequence| sequence.stage() == Stage::Decode;
-        let decoding = self.running.iter().filter(decodes).count();
-        let reads = decoding < self.running.len() || !self.waiting.is_empty();
-        decoding + if reads { PREFILL_CHUNK } else { 0 }
+        let running = self.running.iter().map(|running| running.next_tokens() + running.sequence.guesses);
+        let waiting = self.waiting.iter().map(|sequence| sequence.tokens.len().min(PREFILL_CHUNK));
+        running.chain(waiting.take(self.limits.places.saturating_sub(self.running.len()))).sum()
     }
 
-    /// Does one step: cancels, admits, computes, samples, sends.
-    pub(crate) fn step(&mut self) -> Health {
+    /// What it is at, and what it has done so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let pages = self.pool.occupancy().into_iter().fold(crate::Pages::default(), crate::Pages::and);
+        Stats { running: self.running.len(), waiting: self.waiting.len(), pages, counts: self.counts }
+    }
+
+    /// Does one step: cancels, admits, computes, picks, sends.
+    pub(crate) fn step(&mut self, clock: &dyn Clock) -> Health {
         self.cancel();
         self.admit();
-        let plan = self.plan();
-        if plan.is_empty() {
+        let work = self.begin_rows();
+        if work == Work::default() {
             return Health::Sound;
         }
-        match self.compute(&plan) {
+        let began = clock.now();
+        match self.compute() {
             Ok(()) => {
                 self.faults = 0;
-                self.accept(&plan);
+                self.accept();
+                // Picking tokens is part of what a step takes.
+                self.cost.learn(work, clock.now().saturating_sub(began));
+                self.counts.step(work.prefill, work.decode);
                 Health::Sound
             }
             Err(fault) => {
                 self.faults += 1;
                 let broken = matches!(fault, Fault::Panic(_)) || self.faults >= FAULTS_IN_A_ROW;
-                self.fail(&plan, &fault.into_error());
+                let error = fault.into_error();
+                for running in self.running.extract_if(.., |running| running.row().is_some()) {
+                    running.set_aside().fail(RequestError::Internal { message: error.to_string() });
+                }
                 if broken { Health::Broken } else { Health::Sound }
             }
         }
@@ -139,94 +141,101 @@ impl<P: Program> Batcher<P> {
 
     /// Ends every request, and takes no program with it.
     pub(crate) fn abort(&mut self, reason: &str) {
-        let aborted = || RequestError::Aborted { reason: reason.into() };
-        for job in self.waiting.drain(..) {
-            job.outlet.fail(aborted());
-        }
-        for sequence in self.running.drain(..) {
-            sequence.fail(aborted());
+        let running = self.running.drain(..).map(Running::set_aside);
+        for sequence in running.chain(self.waiting.drain(..)) {
+            sequence.fail(RequestError::Aborted { reason: reason.into() });
         }
     }
 
-    fn cancel(&mut self) {
-        let aborted = || RequestError::Aborted { reason: "the caller cancelled it".into() };
-        let waiting = self.waiting.drain(..).partition(|job| job.cancelled.is_cancelled());
-        let (cancelled, waiting): (VecDeque<_>, VecDeque<_>) = waiting;
-        self.waiting = waiting;
-        for job in cancelled {
-            job.outlet.fail(aborted());
-        }
-        for sequence in self.running.extract_if(.., |sequence| sequence.is_cancelled()) {
-            sequence.fail(aborted());
-        }
-    }
-
-    fn admit(&mut self) {
-        while self.running.len() < self.places {
-            let Some(job) = self.waiting.pop_front() else { break };
-            let slot = self.slots.take();
-            self.running.push(Sequence::new(job, slot, self.text.context_tokens()));
-        }
-    }
-
-    /// The rows of the next step, as indices of running sequences in order.
-    fn plan(&mut self) -> Vec<(usize, Stage)> {
-        let stages = self.running.iter().map(Sequence::stage).enumerate().collect::<Vec<_>>();
-        let prompts = stages.iter().filter(|(_, stage)| matches!(stage, Stage::Prefill { .. })).count();
-        let chosen = if prompts == 0 { 0 } else { self.turn % prompts };
-        self.turn = self.turn.wrapping_add(usize::from(prompts > 0));
-        let mut nth = 0;
-        let mut plan = Vec::with_capacity(stages.len());
-        for (index, stage) in stages {
-            match stage {
-                Stage::Decode => plan.push((index, stage)),
-                Stage::Prefill { .. } => {
-                    if nth == chosen {
-                        plan.push((index, stage));
+    /// Decides what the next step computes, takes the pages for it, and says what
+    /// work it is. The oldest come first, so that a lack of pages never stops them.
+    fn begin_rows(&mut self) -> Work {
+        let guesses = self.guess();
+        let chosen = self.choose(guesses.iter().map(Vec::len).sum());
+        let mut total = Work::default();
+        for (index, most) in chosen {
+            if index >= self.running.len() {
+                // It was set aside for one before it.
+                continue;
+            }
+            while index < self.running.len() {
+                match self.running[index].begin_row(most, &guesses[index]) {
+                    Ok(work) => {
+                        total = total.and(work);
+                        break;
                     }
-                    nth += 1;
+                    Err(_) => self.set_youngest_aside(),
                 }
             }
         }
-        plan
+        total
     }
 
-    fn compute(&mut self, plan: &[(usize, Stage)]) -> Result<(), Fault> {
-        let mut rows = Vec::with_capacity(plan.len());
-        let mut planned = plan.iter().peekable();
-        for (index, sequence) in self.running.iter_mut().enumerate() {
-            if let Some((_, stage)) = planned.next_if(|(planned, _)| *planned == index) {
-                rows.push(sequence.row(*stage));
+    /// Guesses for each running sequence, as many as there is time for.
+    fn guess(&mut self) -> Vec<Vec<u32>> {
+        let decodes = self.running.iter().filter(|running| !running.reads());
+        let decoding = decodes.clone().fold(Work::default(), |work, running| work.and(running.work()));
+        let mut room = ANSWERS_WITH_GUESSES.saturating_sub(decodes.count());
+        if self.running.len() > 1 {
+            let allowed = GUESSING_PACE * self.cost.predict(decoding);
+            let takes = |decode| self.cost.predict(decoding.and(Work { decode, ..Work::default() }));
+            room = (0..=room).rev().find(|guesses| takes(*guesses) <= allowed).unwrap_or(0);
+        }
+        let guess = |running: &mut Running| {
+            let mut guesses = Vec::new();
+            if running.can_guess() {
+                running.sequence.guess(room, &mut guesses);
+                room -= guesses.len();
             }
-        }
-        step_caught(&mut self.program, &rows, &mut self.answers)?;
-        if self.answers.rows() == plan.len() {
-            Ok(())
-        } else {
-            let message = format!("{} answers for {} rows", self.answers.rows(), plan.len());
-            Err(Fault::Error(StepError { message }))
-        }
+            guesses
+        };
+        self.running.iter_mut().map(guess).collect()
     }
 
-    fn accept(&mut self, plan: &[(usize, Stage)]) {
+    /// The rows of the next step, as indices of running sequences in their order and
+    /// tokens at the most: all that decode, and beside them and their guesses pieces of
+    /// prompts, as far as the time for a step goes.
+    fn choose(&mut self, guesses: usize) -> Vec<(usize, usize)> {
+        let reads = |(_, running): &(usize, &Running)| running.reads();
+        let (prompts, decodes): (Vec<_>, Vec<_>) = self.running.iter().enumerate().partition(reads);
+        let guessing = Work { decode: guesses, ..Work::default() };
+        let decoding = decodes.iter().fold(guessing, |work, (_, running)| work.and(running.work()));
+        let mut chosen =
+            decodes.iter().map(|(index, running)| (*index, running.next_tokens())).collect::<Vec<_>>();
+        let pieces = prompts.iter().map(|(index, running)| running.piece(*index)).collect::<Vec<_>>();
+        let shares = Shares { decode: decodes.len(), read: prompts.len() };
+        let budget = Budget::new(&self.limits, decoding, shares, self.program.prefill_rows());
+        chosen.extend(self.turns.choose(&pieces, &budget, &self.cost));
+        chosen.sort_unstable();
+        chosen
+    }
+
+    fn compute(&mut self) -> Result<(), Fault> {
+        let rows = self.running.iter().filter_map(Running::row).collect::<Vec<_>>();
+        step_caught(&mut self.program, &rows, &mut self.answers)
+    }
+
+    fn accept(&mut self) {
+        let shares_output = self.program.decodes_as_it_prefills();
+        let Self { running, answers, text, workspace, counts, .. } = self;
+        let mut row = 0;
         let mut ended = Vec::new();
-        for (row, (index, _)) in plan.iter().enumerate() {
-            let logits = self.answers.get_mut(row, 0);
-            match self.running[*index].accept(logits, self.text.tokenizer(), &mut self.picking) {
+        for (index, running) in running.iter_mut().enumerate() {
+            if running.row().is_none() {
+                continue;
+            }
+            let guessed = running.guesses();
+            let fate = running.accept(answers, row, shares_output, text.tokenizer(), workspace);
+            row += 1;
+            counts.guess(guessed, running.right());
+            match fate {
                 Fate::GoesOn => {}
-                fate => ended.push((*index, fate)),
+                fate => ended.push((index, fate)),
             }
         }
         // From the back, so that the indices in front stay valid.
         for (index, fate) in ended.into_iter().rev() {
-            self.running.remove(index).end(fate);
-        }
-    }
-
-    fn fail(&mut self, plan: &[(usize, Stage)], error: &StepError) {
-        for (index, _) in plan.iter().rev() {
-            let failed = RequestError::Internal { message: error.to_string() };
-            self.running.remove(*index).fail(failed);
+            self.running.remove(index).set_aside().end(fate);
         }
     }
 }
@@ -234,40 +243,6 @@ impl<P: Program> Batcher<P> {
 impl<P: Program> Drop for Batcher<P> {
     fn drop(&mut self) {
         self.abort("the model was unloaded");
-    }
-}
-
-/// How a step failed.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// The program said so.
-    Error(StepError),
-    /// It panicked; what it holds of the device is in an unknown state.
-    Panic(StepError),
-}
-
-impl Fault {
-    pub(crate) fn into_error(self) -> StepError {
-        match self {
-            Self::Error(error) | Self::Panic(error) => error,
-        }
-    }
-}
-
-/// Tensor libraries tell some faults of a device by panicking. Caught, so that
-/// every request that runs gets an answer before the thread ends.
-pub(crate) fn step_caught<P: Program>(
-    program: &mut P,
-    rows: &[Row<'_>],
-    answers: &mut Answers,
-) -> Result<(), Fault> {
-    match catch_unwind(AssertUnwindSafe(|| program.step(rows, answers))) {
-        Ok(stepped) => stepped.map_err(Fault::Error),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Fault::Panic(StepError { message: text.unwrap_or_else(|| "it panicked".into()) }))
-        }
     }
 }
 

@@ -1,24 +1,30 @@
-//! One running request.
+//! One request, from its submission to its end.
 
-use crate::api::{Cancelled, FinishReason, Outlet, RequestError, TokenLogprob, TokenLogprobs, Usage};
-use hearth_program::{PREFILL_CHUNK, Row, Stage};
+use std::sync::Arc;
+
 use hearth_sample::{Logprobs, Next, PickError, Picked, Picker, Workspace};
 use hearth_text::tokenizer::Tokenizer;
 use hearth_text::{Output, Scan};
 
-use super::Job;
-use super::slots::Slot;
+use crate::api::{Cancelled, FinishReason, Outlet, RequestError, TokenLogprob, TokenLogprobs, Usage};
 
-/// A request with a place in the batch. Its pages go when it goes.
+use super::Job;
+use super::guess::Luck;
+
+/// What is known of a request, whether it runs or waits. It can be set aside at any
+/// step and taken up again: what follows depends on its tokens alone.
 pub(super) struct Sequence {
-    slot: Slot,
+    /// Counts requests in the order in which they came.
+    pub(super) number: u64,
+    pub(super) salt: Arc<str>,
     /// The prompt, then what was generated.
-    tokens: Vec<u32>,
-    prompt_len: usize,
-    /// How many of `tokens` the pages hold.
-    taken: usize,
-    /// How many of `tokens` the step under way takes.
-    taking: usize,
+    pub(super) tokens: Vec<u32>,
+    pub(super) prompt_len: usize,
+    /// Tokens of the prompt that were found in pages of others, when it first ran.
+    pub(super) cached: Option<usize>,
+    /// Guesses that a step may check at the most.
+    pub(super) guesses: usize,
+    pub(super) luck: Luck,
     max_tokens: usize,
     generated: usize,
     picker: Picker,
@@ -27,7 +33,7 @@ pub(super) struct Sequence {
     cancelled: Cancelled,
 }
 
-/// What becomes of a sequence after a step.
+/// What becomes of a sequence after a token.
 pub(super) enum Fate {
     GoesOn,
     /// Nobody listens.
@@ -40,15 +46,17 @@ pub(super) enum Fate {
 }
 
 impl Sequence {
-    pub(super) fn new(job: Job, slot: Slot, context_tokens: u32) -> Self {
-        let Job { prompt, picker, stop, outlet, cancelled } = job;
+    pub(super) fn new(number: u64, job: Job, context_tokens: u32) -> Self {
+        let Job { prompt, salt, guesses, picker, stop, outlet, cancelled } = job;
         let room = (context_tokens as usize).saturating_sub(prompt.len());
         Self {
-            slot,
+            number,
+            salt,
             prompt_len: prompt.len(),
             tokens: prompt,
-            taken: 0,
-            taking: 0,
+            cached: None,
+            guesses,
+            luck: Luck::default(),
             max_tokens: stop.max_tokens.map_or(room, |most| room.min(most as usize)),
             generated: 0,
             picker,
@@ -62,40 +70,19 @@ impl Sequence {
         self.cancelled.is_cancelled()
     }
 
-    /// What the sequence does next.
-    pub(super) fn stage(&self) -> Stage {
-        if self.taken < self.prompt_len {
-            Stage::Prefill { last: self.piece_end() == self.prompt_len }
-        } else {
-            Stage::Decode
-        }
+    /// Tokens that may still be generated.
+    pub(super) fn left(&self) -> usize {
+        self.max_tokens.saturating_sub(self.generated)
     }
 
-    /// Pieces end at multiples of the chunk, wherever they begin.
-    fn piece_end(&self) -> usize {
-        ((self.taken / PREFILL_CHUNK + 1) * PREFILL_CHUNK).min(self.prompt_len)
-    }
-
-    pub(super) fn row(&mut self, stage: Stage) -> Row<'_> {
-        let end = match stage {
-            Stage::Prefill { .. } => self.piece_end(),
-            Stage::Decode => self.tokens.len(),
-        };
-        self.taking = end - self.taken;
-        let tokens = &self.tokens[self.taken..end];
-        Row { tables: self.slot.tables(), start: self.taken, tokens, stage }
-    }
-
-    /// Takes the answer to the row of this step, which it changes.
-    pub(super) fn accept(
+    /// Picks the token that follows by logits, which it changes, and sends it.
+    pub(super) fn pick(
         &mut self,
-        logits: Option<&mut [f32]>,
+        logits: &mut [f32],
         tokenizer: &Tokenizer,
-        picking: &mut Workspace,
+        workspace: &mut Workspace,
     ) -> Fate {
-        self.taken += std::mem::take(&mut self.taking);
-        let Some(logits) = logits else { return Fate::GoesOn };
-        let Picked { id, logprobs } = match self.picker.pick(logits, &self.tokens, picking) {
+        let Picked { id, logprobs } = match self.picker.pick(logits, &self.tokens, workspace) {
             Ok(Some(picked)) => picked,
             // The constraint is met.
             Ok(None) => return self.flush(FinishReason::Stop),
@@ -115,9 +102,7 @@ impl Sequence {
             Scan::Clear(text) => match (self.outlet.delta(text, vec![id], logprobs), next) {
                 (Err(crate::Gone), _) => Fate::Gone,
                 (Ok(()), Next::Nothing) => self.flush(FinishReason::Stop),
-                (Ok(()), Next::Token) if self.generated >= self.max_tokens => {
-                    self.flush(FinishReason::Length)
-                }
+                (Ok(()), Next::Token) if self.left() == 0 => self.flush(FinishReason::Length),
                 (Ok(()), Next::Token) => Fate::GoesOn,
             },
             Scan::Stopped { text, sequence } => match self.outlet.delta(text, vec![id], logprobs) {
@@ -140,7 +125,11 @@ impl Sequence {
     }
 
     pub(super) fn end(self, fate: Fate) {
-        let usage = Usage { prompt_tokens: count(self.prompt_len), completion_tokens: count(self.generated) };
+        let usage = Usage {
+            prompt_tokens: count(self.prompt_len),
+            cached_tokens: count(self.cached.unwrap_or(0)),
+            completion_tokens: count(self.generated),
+        };
         match fate {
             // The outlet has let go of its sink.
             Fate::GoesOn | Fate::Gone => drop(self),

@@ -7,7 +7,7 @@ use hearth_model::Footprint;
 
 use crate::{
     Cancel, Engine, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec, Phase, Request,
-    RequestError, Sampling, Stop, UnknownModel, Usage,
+    RequestError, Sampling, Shortcuts, Stop, UnknownModel, Usage,
 };
 
 use super::ID;
@@ -77,7 +77,13 @@ pub(super) fn next<T>(receiver: &Receiver<T>) -> Option<T> {
 /// Greedy, without an end token, so that it runs for as long as it may.
 pub(super) fn endless(prompt: &str) -> Request {
     let stop = Stop { ignore_eos: true, ..Stop::default() };
-    Request { input: Input::Prompt(prompt.into()), sampling: Sampling::greedy(), stop, constraint: None }
+    Request {
+        input: Input::Prompt(prompt.into()),
+        sampling: Sampling::greedy(),
+        stop,
+        constraint: None,
+        shortcuts: Shortcuts::default(),
+    }
 }
 
 /// Greedy, of this length.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::Builder;
 
-use crate::api::{Cancelled, Input, Outlet, Request, RequestError, StartError};
+use crate::api::{Cancelled, Input, Outlet, Request, RequestError, Shortcuts, StartError};
 use crate::batch::Job;
 use crate::handle::{Library, Orders, look_up};
 use crate::reader::Read;
@@ -76,8 +76,9 @@ fn run(inbox: &Receiver<Task>, library: &Library, orders: &Orders) {
         match task {
             Task::Generate { id, request, outlet, cancelled } => {
                 match caught(|| read(library, &id, request)) {
-                    Ok(Read { prompt, picker, stop }) => {
-                        let job = Job { prompt, picker, stop, outlet, cancelled };
+                    Ok(Read { prompt, picker, stop, shortcuts: Shortcuts { salt, guesses } }) => {
+                        let (salt, guesses) = (salt.into(), guesses as usize);
+                        let job = Job { prompt, salt, guesses, picker, stop, outlet, cancelled };
                         orders(Order::Generate { id, job });
                     }
                     Err(error) => outlet.fail(error),

@@ -6,6 +6,7 @@
 
 pub(crate) mod front;
 mod order;
+mod share;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -13,16 +14,18 @@ use std::collections::btree_map::Entry;
 use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{Cancelled, Listener, LoadError, LoadSpec, RequestError, StartError, UnknownModel};
-use crate::batch::{Batcher, Health, Job};
+use crate::batch::{Batcher, Clock, Health, Job, Limits};
 use crate::handle::Library;
 use crate::loader::{Loaded, Runtime};
 use crate::pulse::Heart;
 use crate::reader::Reader;
+use crate::stats::Board;
 
 pub(crate) use order::{BuiltModel, Done, Message, Order};
+use share::{Share, Shares};
 use slot::{Build, Slot, build};
 
 /// Starts the thread.
@@ -31,20 +34,42 @@ pub(crate) fn spawn<R: Runtime>(
     messages: Sender<Message<R::Program>>,
     inbox: Receiver<Message<R::Program>>,
     library: Library,
-    heart: Arc<Heart>,
+    seen: Seen,
 ) -> Result<JoinHandle<()>, StartError> {
-    let device =
-        Device { runtime: Arc::new(runtime), slots: BTreeMap::new(), messages, texts: library, heart };
+    let device = Device {
+        runtime: Arc::new(runtime),
+        slots: BTreeMap::new(),
+        shares: Shares::default(),
+        messages,
+        texts: library,
+        seen,
+    };
     Builder::new().name("hearth-device".into()).spawn(move || device.run(&inbox)).map_err(StartError::Thread)
+}
+
+/// What the thread tells of itself as it goes.
+pub(crate) struct Seen {
+    pub(crate) heart: Arc<Heart>,
+    pub(crate) board: Arc<Board>,
 }
 
 struct Device<R: Runtime> {
     runtime: Arc<R>,
     slots: BTreeMap<String, Slot<R::Program>>,
+    shares: Shares,
     /// For the threads that load.
     messages: Sender<Message<R::Program>>,
     texts: Library,
-    heart: Arc<Heart>,
+    seen: Seen,
+}
+
+/// The clock of the machine, since a moment.
+struct Since(Instant);
+
+impl Clock for Since {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 enum Next {
@@ -68,30 +93,38 @@ impl<R: Runtime> Device<R> {
         };
         for slot in self.slots.values_mut() {
             match slot {
-                Slot::Ready(batcher) => batcher.abort(reason),
+                Slot::Ready { batcher, share: _ } => batcher.abort(reason),
                 Slot::Loading { abort, .. } => abort.set(),
             }
         }
     }
 
-    /// One step of every model.
+    /// One step of the model whose turn it is.
     fn step(&mut self) -> Health {
-        for slot in self.slots.values_mut() {
-            let Slot::Ready(batcher) = slot else { continue };
-            self.heart.begin(batcher.tokens_ahead(), Instant::now());
-            let health = batcher.step();
-            self.heart.end(Instant::now());
-            if let Health::Broken = health {
-                return Health::Broken;
-            }
-        }
-        Health::Sound
+        let Self { slots, shares, seen, .. } = self;
+        let ready = slots.iter_mut().filter_map(|(id, slot)| match slot {
+            Slot::Ready { batcher, share } => Some((id, batcher, share)),
+            Slot::Loading { .. } => None,
+        });
+        let mut ready = ready.collect::<Vec<_>>();
+        let models = ready.iter_mut().map(|(_, batcher, share)| (!batcher.is_idle(), &mut **share));
+        let Some((id, batcher, share)) = shares.next(models).and_then(|next| ready.get_mut(next)) else {
+            return Health::Sound;
+        };
+        let clock = Since(Instant::now());
+        seen.heart.begin(batcher.tokens_ahead(), clock.0);
+        let health = batcher.step(&clock);
+        let took = clock.now();
+        seen.heart.end(clock.0 + took);
+        share.took(took);
+        seen.board.set(id, batcher.stats());
+        health
     }
 
     /// Takes what is there; waits for it if there is nothing to step.
     fn receive(&mut self, inbox: &Receiver<Message<R::Program>>) -> Next {
         let idle = self.slots.values().all(|slot| match slot {
-            Slot::Ready(batcher) => batcher.is_idle(),
+            Slot::Ready { batcher, share: _ } => batcher.is_idle(),
             Slot::Loading { .. } => true,
         });
         if idle {
@@ -165,9 +198,10 @@ impl<R: Runtime> Device<R> {
         match warmed {
             Ok(Loaded { program, text, measured }) => {
                 let text = Arc::new(text);
-                let batcher = Batcher::new(program, Arc::clone(&text), spec.sequences as usize);
+                let batcher = Batcher::new(program, Arc::clone(&text), Limits::of(spec.sequences));
                 self.shelve(&spec.id, Some(text));
-                self.slots.insert(spec.id, Slot::Ready(batcher));
+                self.seen.board.set(&spec.id, batcher.stats());
+                self.slots.insert(spec.id, Slot::Ready { batcher, share: Share::default() });
                 listener.loaded(measured);
             }
             Err(error) => listener.fail(error),
@@ -184,8 +218,9 @@ impl<R: Runtime> Device<R> {
                 abort.set();
                 waiting.push(done);
             }
-            Some(Slot::Ready(_)) => {
+            Some(Slot::Ready { .. }) => {
                 self.shelve(id, None);
+                self.seen.board.remove(id);
                 // Dropping the batcher aborts its requests and frees the program.
                 self.slots.remove(id);
                 done(Ok(()));
@@ -195,7 +230,7 @@ impl<R: Runtime> Device<R> {
 
     fn generate(&mut self, id: String, job: Job) {
         match self.slots.get_mut(&id) {
-            Some(Slot::Ready(batcher)) => batcher.submit(job),
+            Some(Slot::Ready { batcher, share: _ }) => batcher.submit(job),
             // It was unloaded after its prompt was read.
             Some(Slot::Loading { .. }) | None => job.outlet.fail(RequestError::UnknownModel { id }),
         }

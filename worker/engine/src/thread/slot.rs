@@ -9,6 +9,7 @@ use crate::batch::{Batcher, step_caught};
 use crate::loader::{self, Loaded, Runtime};
 use hearth_program::{Answers, BuildError, PageId, Program, Row, Stage, Watch};
 
+use super::share::Share;
 use super::{BuiltModel, Done, Message};
 
 /// What the device thread knows of an id.
@@ -20,7 +21,10 @@ pub(super) enum Slot<P: Program> {
         abort: Abort,
         waiting: Vec<Done>,
     },
-    Ready(Batcher<P>),
+    Ready {
+        batcher: Batcher<P>,
+        share: Share,
+    },
 }
 
 /// Says that a load is not wanted any more.

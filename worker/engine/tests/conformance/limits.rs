@@ -65,8 +65,7 @@ pub(crate) fn usage_counts_tokens(subject: Subject) {
         let prompt_tokens = subject.tokenize(input.clone()).len() as u32;
         for ignore_eos in [true, false] {
             let stop = Stop { max_tokens: Some(70), ignore_eos, ..Stop::default() };
-            let request =
-                Request { input: input.clone(), stop, sampling: Sampling::greedy(), constraint: None };
+            let request = Request { input: input.clone(), stop, ..greedy("", 0) };
             let answer = subject.ask(request).answer();
             let finish = answer.finished();
             assert_eq!(finish.usage.prompt_tokens, prompt_tokens);

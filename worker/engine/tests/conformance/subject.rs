@@ -7,7 +7,7 @@ use hearth_model::{Footprint, Model, gguf};
 
 use hearth_engine::{
     Cancel, Engine, FinishReason, Gone, Input, Item, LoadError, LoadEvent, LoadSpec, Request, RequestError,
-    Sampling, Stop, UnknownModel, Usage,
+    Sampling, Shortcuts, Stop, UnknownModel, Usage,
 };
 use hearth_text::tokenizer::Tokenizer;
 
@@ -185,6 +185,7 @@ pub(crate) fn greedy(text: &str, max_tokens: u32) -> Request {
         sampling: Sampling::greedy(),
         stop: Stop { max_tokens: Some(max_tokens), sequences: vec![], ignore_eos: true, min_tokens: 0 },
         constraint: None,
+        shortcuts: Shortcuts::default(),
     }
 }
 

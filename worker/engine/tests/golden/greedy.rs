@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use hearth_engine::{
     Backend, Chat, ChatMessage, Compute, Engine, FinishReason, Gone, Input, Item, LoadEvent, LoadSpec,
-    Request, Sampling, Stop,
+    Request, Sampling, Shortcuts, Stop,
 };
 use hearth_model::{KvType, Shape};
 use hearth_program::{Answers, PAGE_TOKENS, PREFILL_CHUNK, PageId, Program, Row, Stage};
@@ -50,7 +50,13 @@ fn ask(engine: &Engine, golden: &Greedy, most: u32) -> mpsc::Receiver<Item> {
     engine
         .generate(
             "model",
-            Request { input, sampling: Sampling::greedy(), stop, constraint: None },
+            Request {
+                input,
+                sampling: Sampling::greedy(),
+                stop,
+                constraint: None,
+                shortcuts: Shortcuts::default(),
+            },
             Box::new(sink),
         )
         .detach();

@@ -1,6 +1,6 @@
 //! Sampling, stops and constraints of a request.
 
-use hearth_engine::{Dry, Grammar, LogitBias, Sampling, Stop};
+use hearth_engine::{Dry, Grammar, LogitBias, Sampling, Shortcuts, Stop};
 use hearth_proto::inference::v1 as api;
 use hearth_proto::inference::v1::constraint::Form;
 use tonic::Status;
@@ -67,6 +67,10 @@ pub(super) fn stop(options: api::StopOptions) -> Stop {
     }
 }
 
+pub(super) fn shortcuts(api::Shortcuts { salt, guesses }: api::Shortcuts) -> Shortcuts {
+    Shortcuts { salt, guesses }
+}
+
 pub(super) fn constraint(api::Constraint { form }: api::Constraint) -> Result<Grammar, Status> {
     match form {
         Some(Form::JsonSchema(schema)) => Ok(Grammar::JsonSchema(schema)),
@@ -89,6 +93,7 @@ mod tests {
     fn absent_options_are_the_engines_defaults() {
         assert_eq!(sampling(api::SamplingOptions::default()), Sampling::default());
         assert_eq!(stop(api::StopOptions::default()), Stop::default());
+        assert_eq!(shortcuts(api::Shortcuts::default()), Shortcuts::default());
         let on = api::DryOptions { multiplier: Some(0.8), ..Default::default() };
         assert_eq!(dry(on), Dry { multiplier: 0.8, ..Dry::default() });
     }

@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
-use hearth_engine::{Cancel, Engine, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling, Stop};
+use hearth_engine::{
+    Cancel, Engine, Gone, Input, Item, LoadEvent, LoadSpec, Request, Sampling, Shortcuts, Stop,
+};
 use hearth_model::{Footprint, KvType};
 
 use super::plan::{Shape, Work};
@@ -144,6 +146,7 @@ impl Bench {
             sampling: Sampling::greedy(),
             stop: Stop { max_tokens: Some(tokens), ignore_eos: true, ..Stop::default() },
             constraint: None,
+            shortcuts: Shortcuts::default(),
         };
         // The clock is read where the token is made: passing it on is not the engine's time.
         let sink = move |item| sender.send((Instant::now(), item)).map_err(|_| Gone);

@@ -72,6 +72,7 @@ pub(crate) fn request(model: &str, prompt: &str, max_tokens: u32) -> GenerateReq
             ..Default::default()
         }),
         constraint: None,
+        shortcuts: None,
     }
 }
 

@@ -51,6 +51,7 @@ pub fn chat(body: &[u8]) -> Result<Parsed, ApiError> {
         sampling: Some(sampling(&fields, logprobs(&fields)?)?),
         stop: Some(options::stop(&fields, max_tokens)?),
         constraint,
+        shortcuts: options::shortcuts(&fields)?,
     };
     Ok(Parsed { request, choices: options::choices(&fields)?, tools, stream, include_usage })
 }

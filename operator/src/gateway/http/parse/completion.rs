@@ -35,6 +35,7 @@ pub fn completion(body: &[u8]) -> Result<Parsed, ApiError> {
         sampling: Some(sampling(&fields, logprobs(&fields)?)?),
         stop: Some(options::stop(&fields, Some(max_tokens))?),
         constraint: constraint(&fields)?,
+        shortcuts: options::shortcuts(&fields)?,
     };
     Ok(Parsed {
         request,

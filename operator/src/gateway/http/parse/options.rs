@@ -1,6 +1,6 @@
 //! Fields that chat and text completions share.
 
-use hearth_proto::inference::v1::StopOptions;
+use hearth_proto::inference::v1::{Shortcuts, StopOptions};
 use serde_json::Value;
 
 use super::{
@@ -31,6 +31,12 @@ pub(super) fn stop(fields: &Fields, max_tokens: Option<u32>) -> Result<StopOptio
     };
     let (ignore_eos, min_tokens) = (fields.boolean("ignore_eos")?, fields.count("min_tokens")?);
     Ok(StopOptions { max_tokens, sequences, ignore_eos, min_tokens })
+}
+
+/// Whose prompts may be found in this one's: an extension that other servers know by this name.
+pub(super) fn shortcuts(fields: &Fields) -> Result<Option<Shortcuts>, ApiError> {
+    let salt = fields.string("cache_salt")?;
+    Ok(salt.map(|salt| Shortcuts { salt: salt.to_owned(), guesses: 0 }))
 }
 
 /// How many answers are asked for.

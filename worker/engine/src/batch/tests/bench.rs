@@ -1,18 +1,20 @@
-//! A batcher over a program that tells what it was asked.
+//! A batcher and everything that was heard from it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hearth_model::testing::TinyLlama;
 use hearth_model::{KvType, Model, Shape, gguf};
+use hearth_program::{PAGE_TOKENS, PageLayout, Program};
+use hearth_sample::{Picker, Plan, Sampling};
+use hearth_text::TextModel;
 
 use crate::api::{Cancel, Outlet};
-use crate::batch::{Batcher, Health, Job};
+use crate::batch::{Batcher, Health, Job, Limits};
 use crate::reader::Tokens;
-use crate::{Gone, Item, RequestError, Sampling, Stop};
-use hearth_program::{Answers, Output, PAGE_TOKENS, PageLayout, Program, Row, Stage, StepError};
-use hearth_sample::{Picker, Plan};
-use hearth_text::TextModel;
+use crate::{FinishReason, Gone, Item, RequestError, Stop};
+
+use super::script::{Costs, DECODED, Log, Next, Script, Seen};
 
 pub(super) const CONTEXT: usize = 512;
 /// Ends a generation.
@@ -20,91 +22,84 @@ pub(super) const END: u32 = 2;
 /// The token of byte 0.
 pub(super) const BYTES: u32 = 3;
 
-/// What a sequence's tokens are followed by.
-pub(super) type Next = fn(&[u32]) -> u32;
-
-/// A program whose answers are what a function makes of a sequence's tokens, which
-/// it keeps in its pages.
-pub(super) struct Script {
-    next: Next,
-    vocabulary: usize,
-    layout: PageLayout,
-    /// A token a position, a list of pages a group.
-    pages: Vec<Vec<[u32; PAGE_TOKENS]>>,
-    steps: Arc<Mutex<Vec<Vec<Seen>>>>,
-    /// Steps that fail, from now on.
-    faults: Arc<AtomicUsize>,
-}
-
-/// A row that was computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Which request: prompts begin with it.
-    pub(super) request: u32,
-    pub(super) start: usize,
-    pub(super) len: usize,
-    pub(super) stage: Stage,
-}
-
-impl Script {
-    /// Writes a row's tokens, and reads all of the sequence through each of its tables.
-    fn take(&mut self, row: &Row<'_>) -> Vec<u32> {
-        self.layout.check(row).unwrap();
-        let end = row.start + row.tokens.len();
-        let mut read = Vec::new();
-        for (pages, table) in self.pages.iter_mut().zip(row.tables) {
-            for (position, token) in (row.start..).zip(row.tokens) {
-                pages[table[position / PAGE_TOKENS].0 as usize][position % PAGE_TOKENS] = *token;
-            }
-            let token = |at: usize| pages[table[at / PAGE_TOKENS].0 as usize][at % PAGE_TOKENS];
-            read = (0..end).map(token).collect();
-        }
-        read
-    }
-}
-
-impl Program for Script {
-    fn pages(&self) -> &PageLayout {
-        &self.layout
-    }
-
-    fn output(&self) -> Output {
-        Output::Logits { vocabulary: self.vocabulary }
-    }
-
-    fn step(&mut self, batch: &[Row<'_>], answers: &mut Answers) -> Result<(), StepError> {
-        assert!(!batch.is_empty(), "a step of nothing");
-        let one_less = |left: usize| left.checked_sub(1);
-        if self.faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            return Err(StepError { message: "a fault of the device".into() });
-        }
-        let mut seen = Vec::new();
-        let mut logits = answers.prepare(self.vocabulary, batch).chunks_mut(self.vocabulary);
-        for row in batch {
-            let tokens = self.take(row);
-            let request = tokens[0] - BYTES;
-            seen.push(Seen { request, start: row.start, len: row.tokens.len(), stage: row.stage });
-            for end in (1..=tokens.len()).rev().take(row.answers()).collect::<Vec<_>>().into_iter().rev() {
-                let logits = logits.next().unwrap();
-                logits.fill(0.0);
-                logits[(self.next)(&tokens[..end]) as usize] = 1.0;
-            }
-        }
-        self.steps.lock().unwrap().push(seen);
-        Ok(())
-    }
-}
-
-/// A batcher and everything that was heard from it.
-pub(super) struct Bench {
-    pub(super) batcher: Batcher<Script>,
-    tokens: Arc<Tokens>,
+/// A batcher and its requests.
+pub(super) struct Bench<P: Program = Script> {
+    pub(super) batcher: Batcher<P>,
     pub(super) requests: Vec<Asked>,
-    steps: Arc<Mutex<Vec<Vec<Seen>>>>,
-    /// Steps that fail, from now on.
-    pub(super) faults: Arc<AtomicUsize>,
+    pub(super) log: Log,
     /// What the last step said.
     pub(super) health: Health,
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    /// Sequences that there is memory for, each with its whole context.
+    pub(super) sequences: u32,
+    /// Sequences that run at a time.
+    pub(super) places: usize,
+    /// Of groups of layers beside the one that sees everything.
+    pub(super) windows: Vec<usize>,
+    pub(super) context: usize,
+    pub(super) stages_differ: bool,
+    pub(super) prefill_rows: usize,
+    pub(super) step: Duration,
+    pub(super) pace: f64,
+    pub(super) costs: Costs,
+    pub(super) next: Next,
+}
+
+impl Setup {
+    pub(super) fn new(places: usize, next: Next) -> Self {
+        Self {
+            sequences: places as u32,
+            places,
+            windows: Vec::new(),
+            context: CONTEXT,
+            stages_differ: false,
+            prefill_rows: 1,
+            step: Duration::from_secs(1),
+            pace: f64::INFINITY,
+            costs: Costs::default(),
+            next,
+        }
+    }
+
+    pub(super) fn build(&self) -> Bench {
+        let Self { sequences, places, windows, context, prefill_rows, costs, next, .. } = self;
+        let Self { stages_differ, step, pace, .. } = self;
+        let tiny = TinyLlama { context_length: *context as u32, ..TinyLlama::new(1) };
+        let bytes = tiny.builder().build();
+        let gguf::Progress::Done(header) = gguf::parse(&bytes, Some(bytes.len() as u64)).unwrap() else {
+            panic!("the whole file was there");
+        };
+        let text = TextModel::new(&Model::from_gguf(&header).unwrap(), *context as u32).unwrap();
+        let shape = Shape { context_tokens: *context as u32, sequences: *sequences, kv_type: KvType::F16 };
+        let windows = std::iter::once(None).chain(windows.iter().copied().map(Some));
+        let layout = PageLayout::new(windows, &shape);
+        let mut program = Script::new(*next, text.tokenizer().vocabulary(), layout);
+        program.stages_differ = *stages_differ;
+        program.prefill_rows = *prefill_rows;
+        program.costs = *costs;
+        let log = program.log.clone();
+        let limits = Limits { places: *places, step: *step, pace: *pace };
+        Bench::of(program, text, limits, log)
+    }
+
+    /// What a request says when nothing comes between.
+    pub(super) fn alone(&self, prompt: &[u32], max_tokens: usize) -> (Vec<u32>, FinishReason) {
+        let mark = if self.stages_differ { DECODED } else { 0 };
+        let mut tokens = prompt.to_vec();
+        let room = max_tokens.min(self.context - prompt.len());
+        let output = |tokens: Vec<u32>| tokens[prompt.len()..].iter().map(|token| token & !DECODED).collect();
+        while tokens.len() < prompt.len() + room {
+            match (self.next)(&tokens) {
+                END => return (output(tokens), FinishReason::Stop),
+                token => tokens.push(token | mark),
+            }
+        }
+        (output(tokens), FinishReason::Length)
+    }
 }
 
 /// A request that was submitted.
@@ -117,51 +112,63 @@ pub(super) struct Asked {
 /// What to submit.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
-    pub(super) prompt: usize,
+    pub(super) prompt: Prompt,
     pub(super) stop: Stop,
     /// The listener goes away with this many items.
     pub(super) gone_after: Option<usize>,
+    pub(super) guesses: usize,
+    pub(super) sampling: Sampling,
+    pub(super) salt: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Prompt {
+    /// As long as this, and beginning with a token of its own.
+    Own(usize),
+    /// These tokens.
+    Tokens(Vec<u32>),
 }
 
 impl Ask {
     pub(super) fn new(prompt: usize, max_tokens: u32) -> Self {
         let stop = Stop { max_tokens: Some(max_tokens), ..Stop::default() };
-        Self { prompt, stop, gone_after: None }
+        let sampling = Sampling::greedy();
+        Self { prompt: Prompt::Own(prompt), stop, gone_after: None, guesses: 0, sampling, salt: "" }
+    }
+
+    pub(super) fn of(tokens: &[u32], max_tokens: u32) -> Self {
+        Self { prompt: Prompt::Tokens(tokens.to_vec()), ..Self::new(0, max_tokens) }
     }
 }
 
 impl Bench {
     pub(super) fn new(places: usize, next: Next) -> Self {
-        let tiny = TinyLlama { context_length: CONTEXT as u32, ..TinyLlama::new(1) };
-        let bytes = tiny.builder().build();
-        let gguf::Progress::Done(header) = gguf::parse(&bytes, Some(bytes.len() as u64)).unwrap() else {
-            panic!("the whole file was there");
-        };
-        let text = TextModel::new(&Model::from_gguf(&header).unwrap(), CONTEXT as u32).unwrap();
-        let (steps, faults) = (Arc::default(), Arc::default());
-        let shape = Shape { context_tokens: CONTEXT as u32, sequences: places as u32, kv_type: KvType::F16 };
-        let layout = PageLayout::new([None], &shape);
-        let program = Script {
-            next,
-            vocabulary: text.tokenizer().vocabulary(),
-            pages: layout.groups.iter().map(|group| vec![[0; PAGE_TOKENS]; group.pages]).collect(),
-            layout,
-            steps: Arc::clone(&steps),
-            faults: Arc::clone(&faults),
-        };
-        let text = Arc::new(text);
-        let tokens = Arc::new(Tokens(Arc::clone(&text)));
-        let batcher = Batcher::new(program, text, places);
-        Self { batcher, tokens, requests: Vec::new(), steps, faults, health: Health::Sound }
+        Setup::new(places, next).build()
+    }
+
+    /// Pages that a sequence of so many tokens holds.
+    pub(super) fn pages(tokens: usize) -> usize {
+        tokens.div_ceil(PAGE_TOKENS)
+    }
+}
+
+impl<P: Program> Bench<P> {
+    pub(super) fn of(program: P, text: TextModel, limits: Limits, log: Log) -> Self {
+        let batcher = Batcher::new(program, Arc::new(text), limits);
+        Self { batcher, requests: Vec::new(), log, health: Health::Sound }
     }
 
     /// Submits a request and says its number.
     pub(super) fn submit(&mut self, ask: Ask) -> usize {
         let number = self.requests.len();
-        // Fewer than there are bytes, so that the first token tells them apart.
-        let first = BYTES + u32::try_from(number).unwrap();
-        let prompt = std::iter::once(first).chain((1..ask.prompt as u32).map(|nth| BYTES + nth % 256));
-        let prompt = prompt.collect::<Vec<_>>();
+        let prompt = match ask.prompt {
+            Prompt::Own(len) => {
+                // Fewer than there are bytes, so that the first token tells them apart.
+                let first = BYTES + u32::try_from(number).unwrap();
+                std::iter::once(first).chain((1..len as u32).map(|nth| BYTES + nth % 256)).collect()
+            }
+            Prompt::Tokens(tokens) => tokens,
+        };
         let items = Arc::new(Mutex::new(Vec::new()));
         let (kept, gone_after) = (Arc::clone(&items), ask.gone_after);
         let sink = move |item| {
@@ -171,7 +178,7 @@ impl Bench {
         };
         let (cancel, cancelled) = Cancel::new();
         let plan = Plan {
-            sampling: Sampling::greedy(),
+            sampling: ask.sampling,
             prompt_len: prompt.len(),
             ignore_ends: ask.stop.ignore_eos,
             min_tokens: ask.stop.min_tokens,
@@ -179,7 +186,9 @@ impl Bench {
         };
         self.batcher.submit(Job {
             prompt: prompt.clone(),
-            picker: Picker::new(plan, Arc::clone(&self.tokens) as _).unwrap(),
+            salt: ask.salt.into(),
+            guesses: ask.guesses,
+            picker: Picker::new(plan, Arc::new(Tokens(Arc::clone(&self.batcher.text)))).unwrap(),
             stop: ask.stop,
             outlet: Outlet::new(Box::new(sink)),
             cancelled,
@@ -194,9 +203,9 @@ impl Bench {
 
     /// Steps once: the rows that were computed.
     pub(super) fn step(&mut self) -> Vec<Seen> {
-        let before = self.steps.lock().unwrap().len();
-        self.health = self.batcher.step();
-        let steps = self.steps.lock().unwrap();
+        let before = self.log.steps.lock().unwrap().len();
+        self.health = self.batcher.step(&self.log);
+        let steps = self.log.steps.lock().unwrap();
         assert!(steps.len() <= before + 1, "one step of the program a step");
         steps.get(before).cloned().unwrap_or_default()
     }
@@ -237,8 +246,16 @@ impl Bench {
         }
     }
 
-    /// Places whose pages are held.
+    /// Tokens of a prompt that were not computed.
+    pub(super) fn cached(&self, number: usize) -> usize {
+        match self.items(number).pop() {
+            Some(Item::Finish { usage, .. }) => usage.cached_tokens as usize,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Pages of the first group that sequences hold.
     pub(super) fn held(&self) -> usize {
-        self.batcher.places - self.batcher.slots.free()
+        self.batcher.pool.occupancy()[0].held()
     }
 }

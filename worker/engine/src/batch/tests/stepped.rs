@@ -6,7 +6,8 @@ use crate::batch::{Health, MAX_WAITING};
 use crate::{FinishReason, Item, RequestError, Stop};
 use hearth_program::{PREFILL_CHUNK, Stage};
 
-use super::bench::{Ask, BYTES, Bench, CONTEXT, END, Seen};
+use super::bench::{Ask, BYTES, Bench, CONTEXT, END};
+use super::script::Seen;
 
 const DECODE: Stage = Stage::Decode;
 const PIECE: Stage = Stage::Prefill { last: false };
@@ -31,8 +32,8 @@ fn as_many_run_as_there_are_places_first_come_first_served() {
         bench.submit(Ask::new(1, 3));
     }
     assert_eq!(bench.step(), [row(0, 0, 1, LAST)]);
-    assert_eq!(bench.held(), 2);
-    assert_eq!(bench.batcher.waiting.iter().map(|job| job.prompt[0] - BYTES).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(bench.batcher.running.len(), 2);
+    assert_eq!(bench.batcher.waiting.iter().map(|one| one.tokens[0] - BYTES).collect::<Vec<_>>(), [2, 3]);
     let mut started = vec![0];
     for step in bench.step_to_the_end() {
         started.extend(step.iter().filter(|row| row.start == 0).map(|row| row.request));
@@ -67,17 +68,18 @@ fn a_long_prompt_delays_others_by_one_piece_a_token() {
     bench.submit(Ask::new(3 * PREFILL_CHUNK, 4));
     bench.submit(Ask::new(2, 4));
     let mut first_of_the_short = None;
-    for nth in 1..=4 {
+    for nth in 1..=10 {
+        let read = bench.ids(1).is_empty();
         let step = bench.step();
         assert!(step.contains(&row(0, nth, 1, DECODE)), "{step:?}");
-        assert_eq!(step.iter().filter(|row| row.stage != DECODE).count(), 1, "{step:?}");
+        assert_eq!(step.iter().filter(|row| row.stage != DECODE).count(), usize::from(read), "{step:?}");
         if first_of_the_short.is_none() && !bench.items(2).is_empty() {
             first_of_the_short = Some(nth);
         }
     }
     assert!(first_of_the_short <= Some(2), "prompts take turns");
-    assert_eq!(bench.ids(0).len(), 5);
-    assert_eq!(bench.ids(1).len(), 1);
+    assert_eq!(bench.ids(0).len(), 11);
+    assert!(!bench.ids(1).is_empty());
 }
 
 #[test]
@@ -256,7 +258,7 @@ fn a_panic_means_that_the_device_is_broken() {
 fn a_device_that_fails_again_and_again_is_broken() {
     let mut bench = Bench::new(1, letters);
     for (faults, health) in [(2, Health::Sound), (2, Health::Sound), (3, Health::Broken)] {
-        bench.faults.store(faults, Ordering::Relaxed);
+        bench.log.faults.store(faults, Ordering::Relaxed);
         for _ in 0..faults {
             let number = bench.submit(Ask::new(1, 1));
             bench.step();
@@ -276,7 +278,9 @@ fn dropping_the_batcher_ends_everything() {
     let (running, waiting) = (bench.submit(Ask::new(1, 9)), bench.submit(Ask::new(1, 9)));
     bench.step();
     let Bench { batcher, requests, .. } = bench;
+    let pool = batcher.pool.clone();
     drop(batcher);
+    assert_eq!(pool.occupancy()[0].held(), 0);
     for number in [running, waiting] {
         let items = requests[number].items.lock().unwrap();
         assert!(matches!(items.last(), Some(Item::Failed(RequestError::Aborted { .. }))));
