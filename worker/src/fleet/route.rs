@@ -118,7 +118,7 @@ impl Routes {
     /// What the engines say of the replicas that take requests: those that answer in time.
     pub async fn stats(&self, within: Duration) -> Vec<ReplicaStats> {
         // One of a device speaks for all that are on it.
-        let routes = self.0.values().flat_map(|model| &model.routes);
+        let routes = self.by_name.values().flat_map(|model| &model.routes);
         let by_device: BTreeMap<_, _> =
             routes.clone().map(|route| (route.device.as_str(), route.channel.clone())).collect();
         let names: BTreeMap<_, _> =
@@ -233,7 +233,13 @@ mod tests {
         let mut routes = Routes::default();
         let channel = || Endpoint::from_static("http://[::]:1").connect_lazy();
         for (n, id) in [(1, "old-0"), (2, "young-0")] {
-            let route = Route { instance: InstanceId(n), channel: channel(), in_flight: InFlight::default() };
+            let route = Route {
+                instance: InstanceId(n),
+                replica: id.to_owned(),
+                device: "GPU-0".to_owned(),
+                channel: channel(),
+                in_flight: InFlight::default(),
+            };
             routes.add(&ready(id, "chat"), Some(route), Instant::now());
         }
         assert_eq!(routes.by_name["chat"].routes.len(), 2);
