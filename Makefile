@@ -20,7 +20,7 @@ test: ## Everything that must hold at each change
 e2e: ## The end-to-end suite alone; FILTER=name picks cases, KEEP=1 keeps the cluster
 	@tests/e2e.sh "$(FILTER)"
 
-soak: ## Long runs: properties, fuzzing, repeated faults, many machines
+soak: ## Long runs: properties, fuzzing, many callers, repeated faults, many machines
 	@tests/soak.sh
 
 bench-engine: ## Our engine beside llama.cpp, speed and memory; ARGS="--figure prefill-512" picks

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Long runs: `make soak`. soak.sh [PART...] runs only these: properties, fuzz, faults,
-# scale.
+# Long runs: `make soak`. soak.sh [PART...] runs only these: properties, fuzz, load,
+# faults, scale.
 #   PROPTEST_CASES=100000   cases of each property
 #   FUZZ_SECONDS=600        how long each fuzz target runs
+#   LOAD_SECONDS=600        how long callers ask the engine
 #   FAULT_ROUNDS=3          how often parts of a serving installation are killed
 #   NODES=50 MODELS=200     the size of the scale run
 # Stops at the first part that fails.
@@ -10,10 +11,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 cd "$ROOT"
 start=$(now_ms)
 parts=("$@")
-[ $# != 0 ] || parts=(properties fuzz faults scale)
+[ $# != 0 ] || parts=(properties fuzz load faults scale)
 export PROPTEST_CASES=${PROPTEST_CASES:-100000}
 seconds=${FUZZ_SECONDS:-600}
 rounds=${FAULT_ROUNDS:-3}
+load_seconds=${LOAD_SECONDS:-600}
 
 # The crates whose properties have so much to choose from that more cases find more.
 # A case of the others starts an engine or a server.
@@ -48,6 +50,11 @@ fuzz() {
   done
 }
 
+# 64 callers on the CPU engine. What else runs on the machine shows in how long they wait.
+load() {
+  HEARTH_LOAD_SECONDS=$load_seconds cargo test --locked --package hearth-engine --test load -- --ignored --nocapture
+}
+
 faults() {
   local round
   for ((round = 1; round <= rounds; round++)); do
@@ -65,9 +72,10 @@ for part in "${parts[@]}"; do
   case $part in
     properties) show "Properties, $PROPTEST_CASES cases each" properties ;;
     fuzz) show "Fuzzing, $seconds s a target" fuzz ;;
+    load) show "64 callers for $load_seconds s" load ;;
     faults) show "Faults, $rounds rounds" faults ;;
     scale) show "Scale, ${NODES:-50} machines and ${MODELS:-200} models" "$ROOT/tests/scale.sh" ;;
-    *) die "no part $part: there are properties, fuzz, faults and scale" ;;
+    *) die "no part $part: there are properties, fuzz, load, faults and scale" ;;
   esac
 done
 say "The soak run (${parts[*]}) took $(seconds $(($(now_ms) - start)))"
