@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## From nothing to streamed tokens; CLUSTER=current uses your kubeconfig
+demo: ## From nothing to streamed tokens; CLUSTER=current uses your kubeconfig (see deploy/demo.sh)
 	@CLUSTER="$(CLUSTER)" deploy/demo.sh
 
 test: ## Everything that must hold at each change
@@ -60,4 +60,4 @@ fmt: ## Format all code
 
 generate: ## Write generated files anew: wire contracts, CRDs, goldens of plans
 	@deploy/cargo-target.sh
-	HEARTH_UPDATE=1 cargo test --locked --workspace
+	HEARTH_UPDATE=1 INSTA_UPDATE=always cargo test --locked --workspace

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # demo.sh: from nothing to a model that answers. CLUSTER=current uses the cluster
 # of the kubeconfig in force instead of making one; there, REGISTRY=HOST/PATH
-# builds the images and pushes them, MODEL=FILE sets another manifest.
+# builds the images and pushes them, VALUES=FILE gives the chart's values (such as
+# cpuNodes, and images that are there already), MODEL=FILE another manifest of a
+# ServedModel default/smollm2.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 start=$(now_ms)
 cd "$ROOT"
@@ -24,8 +26,13 @@ case ${CLUSTER:-} in
     for tool in kubectl helm curl jq; do
       command -v "$tool" > /dev/null || die "$tool is not in PATH"
     done
+    [ -n "${REGISTRY:-}${VALUES:-}" ] ||
+      die "no images are published yet: set REGISTRY=HOST/PATH to build and push them, or VALUES=FILE that names some"
     manifest=${MODEL:-deploy/examples/smollm2-hub.yaml}
     if [ -n "${REGISTRY:-}" ]; then
+      for tool in cargo buildah strip; do
+        command -v "$tool" > /dev/null || die "$tool is not in PATH: building images needs it"
+      done
       BASE=${BASE:-gcr.io/distroless/cc-debian12:nonroot}
       export BASE
       "$ROOT/deploy/images/build.sh"

@@ -31,7 +31,7 @@ pack() {
 # A terminal shows one moving line; a log would get one a crate.
 quiet=(--quiet)
 [ ! -t 2 ] || quiet=()
-show "Compile the binaries (the first time: about 15 minutes)" cargo build --locked "${quiet[@]}" --workspace --bins
+show "Compile the binaries (the first time: about 10 minutes)" cargo build --locked "${quiet[@]}" --workspace --bins
 [ -n "${BASE:-}" ] || ensure "$BASE_DIR" "Make the base image out of Debian packages" base
 for part in operator worker; do
   ensure "$(dirname "$(archive "$part")")" "Pack localhost/hearth-$part:$(tag "$part")" pack "$part"

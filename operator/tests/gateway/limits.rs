@@ -8,6 +8,7 @@ use hearth_proto::inference::v1::{
 use http::Method;
 use serde_json::json;
 use tonic::{Code, Request, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{Harness, Stream, args, echoing, json as json_of, prompt, soon, text};
@@ -70,6 +71,20 @@ async fn a_message_over_the_limit_is_refused_and_the_connection_lives() {
     let (text, end) = Stream::of(client, prompt("chat", "hi")).await.unwrap().rest().await;
     assert_eq!(text, "hi");
     assert!(end.is_ok());
+}
+
+#[tokio::test]
+async fn methods_that_take_no_prompt_take_no_long_message() {
+    let (harness, _worker) = echoing().await;
+    let mut health = HealthClient::new(harness.channel());
+    let mut check = async |length| {
+        let request = HealthCheckRequest { service: "x".repeat(length) };
+        health.check(request).await.map(drop).unwrap_err()
+    };
+    assert_eq!(check(1_000).await.code(), Code::NotFound);
+    let status = check(20_000).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("16384"), "{status}");
 }
 
 #[tokio::test]

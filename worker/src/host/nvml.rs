@@ -116,8 +116,8 @@ fn device(uuid: &str, product: &str, compute: ComputeMode) -> Device {
         ComputeMode::Cpu => EngineKind::Cpu,
         ComputeMode::Auto | ComputeMode::Simulated if cfg!(feature = "cuda") => EngineKind::Cuda,
         ComputeMode::Auto | ComputeMode::Simulated => EngineKind::Unavailable(
-            "this build cannot compute on CUDA: use an image built with the feature `cuda`, or set \
-             HEARTH_COMPUTE=Cpu to compute on the processor"
+            "this build cannot compute on CUDA: build the worker with the feature `cuda`, or compute on the \
+             processor (worker.compute=Cpu in the chart's values)"
                 .to_owned(),
         ),
     };

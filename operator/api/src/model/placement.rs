@@ -23,8 +23,8 @@ pub struct Placement {
     #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
     pub devices: Vec<String>,
 
-    /// Whether machines outside the cluster may serve it: Allow or Deny.
-    /// Default: Allow.
+    /// Whether machines outside the cluster may serve it: Allow or Deny. No effect
+    /// yet: no such machine can join. Default: Allow.
     #[serde(default)]
     pub joined: JoinedPolicy,
 

@@ -29,7 +29,8 @@ pub struct Source {
     pub sha256: Option<String>,
 
     /// A Secret of the same namespace, labelled hearth.dev/credentials=true, with
-    /// what the source asks for: key token (hf, https).
+    /// what the source asks for: key token (hf, https). The chart's
+    /// source.secretNamespaces must list the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 }

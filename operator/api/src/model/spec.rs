@@ -87,9 +87,9 @@ pub struct ServedModelSpec {
     #[x_kube(validation = ("self.matches('^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$')", "servedName takes letters, digits and . _ : / - and begins and ends with a letter or digit, such as llama3.1:8b; rename it"))]
     pub served_name: Option<String>,
 
-    /// Which quantization to serve: Auto (the source's own file, or the best that
-    /// fits where the source has several), or an exact name such as Q4_K_M, Q8_0
-    /// or F16. Default: Auto.
+    /// Which quantization to serve: Auto (the source's own file, or of several the
+    /// first of Q4_K_M, Q5_K_M, Q6_K, Q8_0 and so on, whatever fits), or an exact name
+    /// such as Q4_K_M, Q8_0 or F16. Default: Auto.
     #[serde(default = "default_quantization")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(validation = ("self.matches('^(Auto|F32|F16|BF16|Q[2-8]_(0|1|K|K_S|K_M|K_L|K_XL)|IQ[1-4]_(XXS|XS|S|M|NL|XL)|TQ[12]_0|MXFP4|NVFP4)$')", "quantization is no name that Hearth knows; use Auto, or the exact name of a quantization such as Q4_K_M, Q8_0, BF16 or F16"))]

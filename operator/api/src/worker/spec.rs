@@ -70,7 +70,7 @@ use crate::{Duration, Quantity};
 #[x_kube(validation = ("has(self.nodeName) == has(oldSelf.nodeName) && (!has(self.nodeName) || self.nodeName == oldSelf.nodeName)", "nodeName can't be changed; delete the Worker and create one for the other node"))]
 pub struct WorkerSpec {
     /// Pod: a node of the cluster, served by a Pod that Hearth makes. Joined: a
-    /// machine outside the cluster that dials in. Can't be changed.
+    /// machine outside the cluster that dials in (No effect yet). Can't be changed.
     #[x_kube(validation = ("self == oldSelf", "kind can't be changed; delete the Worker and create it anew"))]
     pub kind: WorkerKind,
 

@@ -190,7 +190,7 @@ impl View<'_> {
         };
         let why = match self.rejected.first() {
             Some(first) => first.message.clone(),
-            None => "there is no Worker; kubectl get workers".to_owned(),
+            None => "there is no Worker: no node offers GPUs; name nodes in the chart's cpuNodes to serve with their CPU".to_owned(),
         };
         match (placed, plan.measuring.as_slice()) {
             (0, []) => no(ModelReason::NoCandidate, why),

@@ -129,7 +129,8 @@ impl Forwarder {
         deadline: Deadline,
     ) -> Result<TokenizeResponse, Status> {
         validate::tokenize(&request)?;
-        held.resize(request.encoded_len())?;
+        // The request stays until the answer; what goes to a worker is a copy.
+        held.grow(request.encoded_len())?;
         let bytes = match &request.input {
             Some(tokenize_request::Input::Prompt(prompt)) => prompt.len(),
             Some(tokenize_request::Input::Chat(chat)) => chat.messages.iter().map(|m| m.content.len()).sum(),

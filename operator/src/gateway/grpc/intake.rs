@@ -20,18 +20,23 @@ use crate::gateway::{
 
 /// Before each message: whether it is compressed, and its length.
 const FRAME: usize = 5;
-/// What carries prompts. The rest is small, or a stream in both directions.
-const METHODS: [&str; 2] =
+/// What carries prompts.
+const LONG: [&str; 2] =
     ["/hearth.inference.v1.InferenceService/Generate", "/hearth.inference.v1.InferenceService/Tokenize"];
+/// Streams in both directions: their messages come one by one, and are small.
+const STREAMS: &str = "/grpc.reflection.";
+/// A message of every other method, in bytes.
+pub(super) const SMALL: usize = 16 << 10;
 
-/// Reads the whole of a request that may be long, and passes it on with the memory that it takes
-/// as a [`Parcel`] among its extensions.
+/// Reads the whole of a request, within a time and as far as there is memory, and passes it on with
+/// what it takes as a [`Parcel`] among its extensions.
 pub(super) async fn take(State(forwarder): State<Arc<Forwarder>>, request: Request, next: Next) -> Response {
-    if !METHODS.contains(&request.uri().path()) {
+    if request.uri().path().starts_with(STREAMS) {
         return next.run(request).await;
     }
+    let limit = if LONG.contains(&request.uri().path()) { MAX_MESSAGE } else { SMALL };
     let (parts, body) = request.into_parts();
-    let taken = intake::read(body, MAX_MESSAGE + FRAME, &forwarder.memory).await;
+    let taken = intake::read(body, limit + FRAME, &forwarder.memory).await;
     let taken = taken.and_then(|(bytes, mut held)| {
         held.grow(weight(bytes.get(FRAME..).unwrap_or_default()))?;
         Ok((bytes, held))
@@ -42,14 +47,14 @@ pub(super) async fn take(State(forwarder): State<Arc<Forwarder>>, request: Reque
             request.extensions_mut().insert(Parcel::of(held));
             next.run(request).await
         }
-        Err(error) => status(error).into_http(),
+        Err(error) => status(error, limit).into_http(),
     }
 }
 
-fn status(error: IntakeError) -> Status {
+fn status(error: IntakeError, limit: usize) -> Status {
     let said = error.to_string();
     match error {
-        IntakeError::TooLarge { .. } => unreadable::too_large(MAX_MESSAGE),
+        IntakeError::TooLarge { .. } => unreadable::too_large(limit),
         IntakeError::Slow => Status::deadline_exceeded(said),
         IntakeError::Broken(_) => Status::cancelled(said),
         IntakeError::Refused(refusal) => refusal.into(),

@@ -39,8 +39,8 @@ pub async fn serve(
         InferenceServiceServer::new(Inference::new(forwarder.clone())).max_decoding_message_size(MAX_MESSAGE);
     let router = Routes::new(inference)
         .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(reflection().build_v1()?.max_decoding_message_size(intake::SMALL))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(intake::SMALL))
         .into_axum_router()
         .layer(from_fn_with_state(forwarder, intake::take))
         .layer(MapResponseLayer::new(|response| unreadable::clarify(response, MAX_MESSAGE)));

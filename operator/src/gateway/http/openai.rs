@@ -83,13 +83,16 @@ async fn answer(
     endpoint: Endpoint,
     (parsed, held): (Parsed, Held),
 ) -> Result<Response, ApiError> {
-    let Parsed { request, choices: count, tools, stream, include_usage } = parsed;
+    let Parsed { mut request, choices: count, tools, stream, include_usage } = parsed;
     let message = forwarder.prepare(&request, held)?;
+    let model = std::mem::take(&mut request.model);
+    // What is paid for from here on is the message alone.
+    drop(request);
     let answer = Answer {
         endpoint,
         id: Uuid::new_v4().simple().to_string(),
         created: Timestamp::now().as_second(),
-        model: request.model,
+        model,
         include_usage: stream && include_usage,
     };
     let deadline = Deadline::unnamed(forwarder.deadlines, Instant::now());

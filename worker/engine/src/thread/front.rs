@@ -74,6 +74,10 @@ pub(crate) fn spawn(library: &Library, orders: &Orders) -> Result<Front, StartEr
 fn run(inbox: &Receiver<Task>, library: &Library, orders: &Orders) {
     while let Ok(task) = inbox.recv() {
         match task {
+            // A caller who left keeps nobody waiting who is there.
+            Task::Generate { outlet, cancelled, .. } if cancelled.is_cancelled() => {
+                outlet.fail(RequestError::Aborted { reason: "the caller cancelled it".into() });
+            }
             Task::Generate { id, request, outlet, cancelled } => {
                 match caught(|| read(library, &id, request)) {
                     Ok(Read { prompt, picker, stop, shortcuts: Shortcuts { salt, guesses } }) => {
