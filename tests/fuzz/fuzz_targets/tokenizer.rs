@@ -22,7 +22,6 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(tokenizer) = Tokenizer::from_json(&files) else { return };
     for wrap in [false, true] {
         let Ok(ids) = tokenizer.encode(text, wrap) else { continue };
-        assert!(wrap || ids.len() as u64 >= tokenizer.at_least(text), "{} ids", ids.len());
         assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocabulary()), "{ids:?}");
         let _text = tokenizer.decode(&ids);
     }

@@ -24,6 +24,21 @@ mod tests {
     use crate::tokenizer::{JsonFiles, Tokenizer};
 
     #[test]
+    fn a_word_that_is_not_known_is_one_token_however_long() {
+        let file = json!({
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "hello": 1}},
+            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": false},
+        });
+        let bytes = file.to_string();
+        let files = JsonFiles { tokenizer: bytes.as_bytes(), config: None, end_ids: &[] };
+        let tokenizer = Tokenizer::from_json(&files).unwrap();
+        let word = "x".repeat(500);
+        assert_eq!(tokenizer.encode(&word, false).unwrap(), [0]);
+        assert!(tokenizer.at_least(&word) <= 1);
+    }
+
+    #[test]
     fn a_template_that_names_no_token_is_refused() {
         let build = |named: &str| {
             let file = json!({

@@ -114,7 +114,11 @@ impl Tokenizer {
     /// encoding, and enough to refuse what cannot fit.
     #[must_use]
     pub fn at_least(&self, text: &str) -> u64 {
-        (text.len() / self.longest) as u64
+        match self.way {
+            Way::ByteLevel(_) | Way::SentencePiece(_) => (text.len() / self.longest) as u64,
+            // A word that is not known may be one token, however long it is.
+            Way::General(_) => 0,
+        }
     }
 
     /// The tokens of `text`. Control tokens that are written out in it count as
